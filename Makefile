@@ -1,0 +1,74 @@
+# The whole developer vocabulary. `make` alone lists it.
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL := src/duologue/assets/silero_vad.onnx
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev serve test test-all check fmt bench eval eval-turns soak docs pins
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+# Installs are redone only when their pins change: each stamp is newer than what it was made from.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/server.stamp: requirements/server.txt pyproject.toml hatch_build.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/server.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/server.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(MODEL): requirements/assets.txt $(VENV)/server.stamp
+	$(BIN)/python hatch_build.py
+	@touch $@
+
+setup: $(VENV)/server.stamp $(MODEL) ## install the server into .venv
+setup-dev: setup $(VENV)/dev.stamp
+
+serve: setup ## run the server on http://127.0.0.1:8000 (PORT=…, HOST=…, ARGS="…")
+	@exec $(BIN)/duologue serve --host $(HOST) --port $(PORT) $(ARGS)
+
+test: setup-dev ## the tests that need nothing beside the repository (minutes)
+	$(BIN)/python -m pytest -m "not full" $(ARGS)
+
+test-all: setup-dev ## everything: browser, foreign clients, whisper (needs .ci/setup)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup-dev ## lint, types, imports, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+fmt: setup-dev ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup-dev ## latency, CPU and memory against the floor, in one run
+	$(BIN)/python -m bench.run $(ARGS)
+
+eval: setup-dev ## word error rate of the embedded STT, intelligibility of the embedded TTS
+	$(BIN)/python -m bench.eval $(ARGS)
+
+eval-turns: setup-dev ## turn-taking on recorded speech
+	$(BIN)/python -m bench.eval_turns $(ARGS)
+
+soak: setup-dev ## sessions for minutes: memory, tasks and files must stay flat
+	$(BIN)/python -m bench.soak $(ARGS)
+
+docs: setup-dev ## redraw what is drawn from the code
+	$(BIN)/python -m bench.draw $(ARGS)
+
+pins: ## recompile requirements/*.txt (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml requirements/build.in --extra server -o requirements/server.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/dev.in -c requirements/server.txt -o requirements/dev.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-deps requirements/assets.in -o requirements/assets.txt

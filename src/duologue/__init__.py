@@ -1,0 +1,3 @@
+"""Duologue: a self-hosted server for spoken conversation."""
+
+__version__ = "0.1.0"

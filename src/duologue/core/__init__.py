@@ -1,0 +1,1 @@
+"""The pure heart: decisions as values and tables; no I/O, clock, tasks or logging."""

@@ -1,0 +1,365 @@
+"""The moves that the rules of turn-taking are made of: each changes the books and yields the orders that follow.
+
+No move asks whose turn it is; `core.turn.RULES` decides which applies. A move that speaks of an utterance
+or a reply is only named in rows where there is one (the random walk in the tests sees to that).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from duologue.core.audio import Ms, ms_to_samples
+from duologue.core.facts import (
+    Accept,
+    AnnounceSpeech,
+    AskId,
+    CancelAsked,
+    ClearAsked,
+    CommitAsked,
+    CommitUtterance,
+    Discard,
+    Fact,
+    FinishDraft,
+    HoldOutput,
+    LetGo,
+    Listen,
+    PolicyChanged,
+    Refuse,
+    ReplyAsked,
+    ReplyId,
+    ResumeOutput,
+    SayAsked,
+    StopReply,
+)
+from duologue.core.turn_state import Orders, TurnState
+from duologue.core.utterance import Utterance
+
+Move = Callable[[TurnState, Any], Orders]
+
+MAX_SAYS = 16
+"""Announcements waiting for a silence; nobody would want to hear a seventeenth."""
+
+
+# --- listening ---
+def begin_aloud(t: TurnState, fact: Fact) -> Orders:
+    """Speech begins, and the client is told."""
+    yield from _begin(t, fact)
+    yield from announce(t, fact)
+
+
+def carry_on(t: TurnState, fact: Fact) -> Orders:
+    """The speaker goes on after a pause, in the same utterance."""
+    u = _utterance(t)
+    u.ended, u.resumed, u.open = None, fact.at, True
+    yield Listen(u.id, fact.at)
+
+
+def pause(t: TurnState, fact: Fact) -> Orders:
+    """The speaker falls silent."""
+    _utterance(t).ended = fact.at
+    yield from ()
+
+
+def pause_and_draft(t: TurnState, fact: Fact) -> Orders:
+    """A short sound over our answer ended: what was it?"""
+    yield from pause(t, fact)
+    yield from draft(t, fact)
+
+
+def draft(t: TurnState, fact: Fact) -> Orders:
+    """The recogniser is to finish what it holds."""
+    u = _utterance(t)
+    if u.open:
+        u.open = False
+        u.drafts[new := t.new_draft()] = None
+        yield FinishDraft(u.id, new)
+
+
+def announce(t: TurnState, fact: Fact) -> Orders:
+    """The client is told that somebody speaks, once an utterance."""
+    u = _utterance(t)
+    if not u.announced:
+        u.announced = True
+        yield AnnounceSpeech(u.id, u.since)
+
+
+def collect(t: TurnState, fact: Fact) -> Orders:
+    """Sound comes in that nobody judges: push-to-talk."""
+    if t.utterance is None:
+        yield Listen(t.open_utterance(fact.at, spoken=False).id, fact.at)
+
+
+def stop_detecting(t: TurnState, fact: Fact) -> Orders:
+    """Push-to-talk from now on; what was being said stays, for the client to commit."""
+    if (u := t.utterance) is not None:
+        u.spoken, u.ended, u.open = False, None, True
+        yield Listen(u.id, t.now)
+
+
+def stop_detecting_and_resume(t: TurnState, fact: Fact) -> Orders:
+    """The same in the middle of an overlap."""
+    yield from stop_detecting(t, fact)
+    yield ResumeOutput(_reply(t))
+
+
+# --- committing ---
+def end_turn(t: TurnState, fact: Fact) -> Orders:
+    """The user has finished, and is answered."""
+    yield from _commit(t, _silence(t), due=True)
+    yield from _promise(t, t.take_asked())
+
+
+def end_turn_unanswered(t: TurnState, fact: Fact) -> Orders:
+    """The user has finished; the client answers, or asks us to."""
+    yield from _commit(t, _silence(t))
+
+
+def end_turn_wordless(t: TurnState, fact: Fact) -> Orders:
+    """The user has finished and said no word: a noise."""
+    yield from _commit(t, _silence(t))
+    yield LetGo("no words")
+
+
+def end_talk_over(t: TurnState, fact: Fact) -> Orders:
+    """The user has finished speaking over an answer that was not to be interrupted; theirs comes next."""
+    yield from _commit(t, _silence(t), due=t.policy.create_response)
+
+
+def end_turn_as_asked(t: TurnState, fact: ReplyAsked) -> Orders:
+    """The client wants its answer before the pause has lasted."""
+    yield from _commit(t, "client asked for a response", due=True)
+    yield from _promise(t, fact.ask)
+
+
+def commit(t: TurnState, fact: CommitAsked) -> Orders:
+    """The client ends the utterance."""
+    yield from _commit(t, "client commit", upto=fact.upto)
+
+
+def commit_and_go_on(t: TurnState, fact: CommitAsked) -> Orders:
+    """The client cuts the utterance in the middle of speech, which goes on as another."""
+    yield from _commit(t, "client commit", upto=fact.upto)
+    yield from begin_aloud(t, fact)
+
+
+def clear(t: TurnState, fact: ClearAsked) -> Orders:
+    """The client takes back what was said."""
+    yield from _discard(t)
+    yield Accept(fact.ask)
+
+
+def clear_and_resume(t: TurnState, fact: ClearAsked) -> Orders:
+    """The client takes back what was said over our answer."""
+    yield from clear(t, fact)
+    yield ResumeOutput(_reply(t))
+
+
+# --- replying ---
+def answer_asked(t: TurnState, fact: ReplyAsked) -> Orders:
+    """The client wants an answer: as soon as all that was committed is transcribed."""
+    yield from _promise(t, fact.ask)
+
+
+def answer_owed(t: TurnState, fact: Fact) -> Orders:
+    """The answer that had to wait."""
+    yield from _promise(t, t.take_asked())
+
+
+def start(t: TurnState, fact: Fact) -> Orders:
+    """Everything that was said is known."""
+    yield from t.start_reply()
+
+
+def let_go(t: TurnState, fact: Fact) -> Orders:
+    """Everything that was said is known, and it was nothing."""
+    t.drop_reply()
+    yield LetGo("no words")
+
+
+def adopt(t: TurnState, fact: ReplyAsked) -> Orders:
+    """The reply that is due becomes the one that the client asks for."""
+    t.reply_ask = fact.ask
+    yield from ()
+
+
+def say(t: TurnState, fact: Fact) -> Orders:
+    """The announcement that has waited longest."""
+    t.promise_reply(t.says.popleft())
+    yield from t.start_reply()
+
+
+def became_audible(t: TurnState, fact: Fact) -> Orders:
+    """Nothing is owed any more for what this reply answers."""
+    t.answering = False
+    yield from ()
+
+
+def note_sent(t: TurnState, fact: Fact) -> Orders:
+    """All of it went out; the listener still hears it."""
+    t.sent = True
+    yield from ()
+
+
+def release(t: TurnState, fact: Fact) -> Orders:
+    """The reply is over."""
+    t.drop_reply()
+    yield from ()
+
+
+# --- giving way ---
+def give_way(t: TurnState, fact: Fact) -> Orders:
+    """The user goes on before anything of the reply could be heard."""
+    yield from begin_aloud(t, fact)
+    yield from _stop(t, "turn_detected")
+
+
+def hold(t: TurnState, fact: Fact) -> Orders:
+    """Somebody speaks over our answer: fall silent, and decide afterwards."""
+    yield from _begin(t, fact)
+    yield HoldOutput(_reply(t))
+
+
+def barge_in(t: TurnState, fact: Fact) -> Orders:
+    """It is meant: the user takes the floor."""
+    yield from announce(t, fact)
+    yield from _stop(t, "turn_detected")
+
+
+def resume(t: TurnState, fact: Fact) -> Orders:
+    """It was nothing: go on from the held sample. The utterance stays, should words of it come late."""
+    yield ResumeOutput(_reply(t))
+
+
+def resume_and_forget(t: TurnState, fact: Fact) -> Orders:
+    """It was certainly nothing."""
+    yield from forget(t, fact)
+    yield ResumeOutput(_reply(t))
+
+
+def forget(t: TurnState, fact: Fact) -> Orders:
+    """What was undecided turns out to be nothing."""
+    if t.undecided():
+        yield from _discard(t)
+
+
+def cancel(t: TurnState, fact: CancelAsked) -> Orders:
+    """The client stops the answer; nothing is owed for it."""
+    if t.reply_ask is not None and not t.started:
+        yield from t.start_reply()  # so that the client sees begin and end of what it asked for
+    t.answering = t.owed = False
+    if t.started:
+        yield from _stop(t, "client_cancelled")
+    else:
+        t.forgive()
+        t.drop_reply()
+        yield LetGo("client cancelled")
+        yield from refuse_cancel(t, fact)
+
+
+def cancel_for_the_user(t: TurnState, fact: CancelAsked) -> Orders:
+    """The client stops the answer while the user speaks over it."""
+    yield from announce(t, fact)
+    yield from cancel(t, fact)
+
+
+def barge_in_and_commit(t: TurnState, fact: CommitAsked) -> Orders:
+    """The client commits what is said over our answer: then it is meant."""
+    yield from barge_in(t, fact)
+    yield from commit(t, fact)
+
+
+def barge_in_and_go_on(t: TurnState, fact: CommitAsked) -> Orders:
+    """The same in the middle of speech."""
+    yield from barge_in(t, fact)
+    yield from commit_and_go_on(t, fact)
+
+
+# --- the rest ---
+def defer(t: TurnState, fact: ReplyAsked) -> Orders:
+    """The user has the floor: the answer comes at the end of their turn."""
+    t.asked = fact.ask
+    yield from ()
+
+
+def queue_say(t: TurnState, fact: SayAsked) -> Orders:
+    """An announcement waits for a silence."""
+    if len(t.says) < MAX_SAYS:
+        t.says.append(fact.ask)
+    else:
+        yield Refuse(fact.ask, "too_many_announcements")
+
+
+def say_now(t: TurnState, fact: SayAsked) -> Orders:
+    """An announcement finds silence."""
+    yield from queue_say(t, fact)
+    yield from say(t, fact)
+
+
+def change_policy(t: TurnState, fact: PolicyChanged) -> Orders:
+    """From here on, other manners."""
+    t.policy = fact.policy
+    yield from ()
+
+
+def refuse_reply(t: TurnState, fact: ReplyAsked) -> Orders:
+    """One at a time."""
+    yield Refuse(fact.ask, "conversation_already_has_active_response")
+
+
+def refuse_cancel(t: TurnState, fact: CancelAsked) -> Orders:
+    """Nothing of ours is running."""
+    yield Refuse(fact.ask, "response_cancel_not_active")
+
+
+# --- what moves are made of ---
+def _utterance(t: TurnState) -> Utterance:
+    assert t.utterance is not None, "a rule spoke of an utterance where there is none"
+    return t.utterance
+
+
+def _reply(t: TurnState) -> ReplyId:
+    assert t.reply is not None, "a rule spoke of a reply where there is none"
+    return t.reply
+
+
+def _silence(t: TurnState) -> str:
+    return f"silence of {t.policy.silence_ms} ms"
+
+
+def _begin(t: TurnState, fact: Fact) -> Orders:
+    """Speech begins an utterance, or joins one that is still uncommitted."""
+    if t.undecided():
+        yield from _discard(t)
+    u = t.utterance or t.open_utterance(fact.at, spoken=True)
+    u.spoken, u.ended, u.resumed, u.open = True, None, fact.at, True
+    yield Listen(u.id, fact.at)
+
+
+def _discard(t: TurnState) -> Orders:
+    if t.utterance is not None:
+        yield Discard(t.utterance.id)
+        t.utterance = None
+
+
+def _commit(t: TurnState, why: str, *, upto: int | None = None, due: bool = False) -> Orders:
+    yield from collect(t, Fact(Ms(0)))  # a client may commit what nobody found worth a fact
+    yield from draft(t, Fact(t.now))
+    u = _utterance(t)
+    t.utterance, u.due = None, due
+    t.pending[u.id] = u
+    yield CommitUtterance(u.id, ms_to_samples(t.now) if upto is None else upto, why, u.spoken)
+    yield from t.complete(u)
+
+
+def _promise(t: TurnState, ask: AskId | None) -> Orders:
+    t.promise_reply(ask)
+    if not t.pending and t.called_for():
+        yield from t.start_reply()
+
+
+def _stop(t: TurnState, why: str) -> Orders:
+    t.owed = t.owed or t.answering
+    if t.started:
+        yield StopReply(_reply(t), why)
+    else:
+        t.asked = t.reply_ask if t.asked is None else t.asked
+    t.drop_reply()

@@ -1,0 +1,166 @@
+"""The books of one conversation: what the turn machine remembers, and the guards that read it.
+
+Guards are named predicates; `core.turn.RULES` says where each applies. The entries below them keep the
+books consistent (an id is handed out once, a committed utterance is completed once); they are used by
+the moves in `core.turn_moves` and by nobody else.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+
+from duologue.core.audio import Ms
+from duologue.core.facts import (
+    AskId,
+    CompleteTranscript,
+    DraftId,
+    Order,
+    ReplyId,
+    StartReply,
+    UtteranceId,
+)
+from duologue.core.policy import TurnPolicy
+from duologue.core.utterance import Utterance
+
+Orders = Iterator[Order]
+
+
+class TurnState:
+    """What is known between two facts.
+
+    Attributes:
+        now: how far the stream is settled; never runs backwards.
+        utterance: what is being said, or was and may still turn out to be nothing.
+        pending: utterances that are committed and not yet all transcribed.
+        owed: the user said words that no answer has reached.
+        reply: the live reply; `started` once its order went out, `sent` once all its sound did.
+        reply_ask: the command behind it.
+        answering: the reply answers words that are owed again if it dies unheard.
+        asked: a client's request for a reply that waits for the user to finish.
+        says: announcements that wait for a silence.
+    """
+
+    def __init__(self, policy: TurnPolicy) -> None:
+        self.policy = policy
+        self.now = Ms(0)
+        self.utterance: Utterance | None = None
+        self.pending: dict[UtteranceId, Utterance] = {}
+        self.owed = False
+        self.reply: ReplyId | None = None
+        self.reply_ask: AskId | None = None
+        self.started = self.sent = self.answering = False
+        self.asked: AskId | None = None
+        self.says: deque[AskId] = deque()
+        self._last = {"utterance": 0, "draft": 0, "reply": 0}
+
+    # --- guards ---
+    def talking(self) -> bool:
+        """The user's speech goes on."""
+        return self.utterance is not None and self.utterance.talking
+
+    def pausing(self) -> bool:
+        """The user fell silent and is not committed."""
+        return self.utterance is not None and self.utterance.pausing
+
+    def undecided(self) -> bool:
+        """There was speech over our answer of which the client has not been told."""
+        return self.utterance is not None and self.utterance.spoken and not self.utterance.announced
+
+    def interrupts(self) -> bool:
+        """Speech may stop an answer."""
+        return self.policy.interrupt_response
+
+    def turn_is_over(self) -> bool:
+        """The pause has lasted as long as a turn's end."""
+        ended = self.utterance.ended if self.utterance else None
+        return ended is not None and self.now >= ended + self.policy.silence_ms
+
+    def draft_is_due(self) -> bool:
+        """The pause has lasted for a draft, and not for the end of the turn."""
+        return self.utterance is not None and self.utterance.open and not self.turn_is_over()
+
+    def nothing_said(self) -> bool:
+        """The recogniser found no word in the turn, and nothing else waits for an answer."""
+        u = self.utterance
+        empty = u is not None and u.understood and not u.text
+        return empty and not (self.owed or self.pending or self.asked)
+
+    def answers(self) -> bool:
+        """The end of this turn is followed by an answer."""
+        return self.policy.create_response or self.asked is not None
+
+    def awaiting(self) -> bool:
+        """The reply is due and waits for a transcript."""
+        return self.reply is not None and not self.started
+
+    def called_for(self) -> bool:
+        """Somebody wants the reply that is due: the user by words, or a client by command."""
+        return self.awaiting() and (self.owed or self.reply_ask is not None)
+
+    def adoptable(self) -> bool:
+        """The reply that is due is nobody's yet, and may become the client's."""
+        return self.awaiting() and self.reply_ask is None
+
+    def owes(self) -> bool:
+        """An answer is still to come."""
+        words = self.owed or any(u.due for u in self.pending.values())
+        return self.asked is not None or (self.policy.create_response and words)
+
+    def has_says(self) -> bool:
+        """An announcement waits."""
+        return bool(self.says)
+
+    def all_sent(self) -> bool:
+        """The reply is over but for the listener's ears."""
+        return self.sent
+
+    def is_asked(self) -> bool:
+        """A client's request waits already."""
+        return self.asked is not None
+
+    # --- entries ---
+    def open_utterance(self, at: Ms, *, spoken: bool) -> Utterance:
+        """A new utterance takes the place of none."""
+        self.utterance = Utterance(UtteranceId(self._next("utterance")), at, spoken, resumed=at)
+        return self.utterance
+
+    def new_draft(self) -> DraftId:
+        """A draft's id."""
+        return DraftId(self._next("draft"))
+
+    def promise_reply(self, ask: AskId | None) -> ReplyId:
+        """A new reply takes the place of the last; it is not started yet."""
+        self.drop_reply()
+        self.reply, self.reply_ask = ReplyId(self._next("reply")), ask
+        return self.reply
+
+    def start_reply(self) -> Orders:
+        """The promised reply begins."""
+        assert self.reply is not None
+        self.started, self.answering, self.owed = True, self.owed, False
+        yield StartReply(self.reply, self.reply_ask)
+
+    def drop_reply(self) -> None:
+        """No reply is live."""
+        self.reply = self.reply_ask = None
+        self.started = self.sent = self.answering = False
+
+    def complete(self, u: Utterance) -> Orders:
+        """Close the books on a committed utterance, if all of it is transcribed."""
+        if u.understood and u.id in self.pending:
+            del self.pending[u.id]
+            self.owed = self.owed or (u.due and bool(u.text))
+            yield CompleteTranscript(u.id, u.text, u.failed)
+
+    def forgive(self) -> None:
+        """No answer is due for what was committed."""
+        for u in self.pending.values():
+            u.due = False
+
+    def take_asked(self) -> AskId | None:
+        """The client's waiting request, which then waits no more."""
+        asked, self.asked = self.asked, None
+        return asked
+
+    def _next(self, kind: str) -> int:
+        self._last[kind] += 1
+        return self._last[kind]

@@ -1,0 +1,37 @@
+import inspect
+import pickle
+
+import pytest
+
+from duologue.core import errors
+from duologue.core.errors import ClientError, DuologueError, EngineLost, StateConflict
+
+KINDS = [
+    kind
+    for _, kind in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(kind, DuologueError)
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_error_is_drawn_in_the_tree_and_names_a_culprit(kind: type[DuologueError]) -> None:
+    assert errors.__doc__ is not None
+    assert kind.__name__ in errors.__doc__
+    assert kind.culprit in ("client", "engine", "operator", "us")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_errors_survive_a_process_boundary(kind: type[DuologueError]) -> None:
+    error = pickle.loads(pickle.dumps(kind("a_code", "It broke.", remedy="Mend it.")))
+    assert type(error) is kind
+    assert (error.code, str(error)) == ("a_code", "It broke. Mend it.")
+
+
+def test_a_message_without_a_remedy_reads_well() -> None:
+    assert str(EngineLost("stt_lost", "The recogniser died.")) == "The recogniser died."
+
+
+def test_client_errors_point_at_what_was_wrong() -> None:
+    error = StateConflict("c", "m", param="item_id", event_id="e1")
+    assert isinstance(error, ClientError)
+    assert (error.param, error.event_id) == ("item_id", "e1")
