@@ -70,7 +70,7 @@ def serve_uvicorn_sansio() -> None:
 def _picows_listener(_request: Any) -> Any:
     import picows
 
-    class Echo(picows.WSListener):  # type: ignore[misc]
+    class Echo(picows.WSListener):
         def on_ws_frame(self, transport: Any, frame: Any) -> None:
             if frame.msg_type is picows.WSMsgType.TEXT:
                 frame.get_payload_as_bytes()
@@ -118,7 +118,7 @@ async def _drive(sessions: int, seconds: float) -> int:
 
     got = 0
 
-    class Count(picows.WSListener):  # type: ignore[misc]
+    class Count(picows.WSListener):
         def on_ws_frame(self, transport: Any, frame: Any) -> None:
             nonlocal got
             got += 1
@@ -153,7 +153,7 @@ def measure(name: str, sessions: int, seconds: float) -> float:
     expected = sessions * int(seconds * 50)
     if got < 0.99 * expected:
         raise SystemExit(f"{name}: only {got} of {expected} frames came back; nothing measured")
-    return 1000 * spent / (sessions * seconds)
+    return float(1000 * spent / (sessions * seconds))
 
 
 def _wait_for_port() -> None:

@@ -44,7 +44,7 @@ def test_deemed_silence_ends_speech_where_the_sound_ended() -> None:
     segmenter = SpeechSegmenter(SpeechPolicy())
     for p in (0.9, 0.9, 0.9):
         segmenter.feed(p)
-    assert segmenter.pass_silence(7) == SpeechStopped(Ms(96))
+    assert segmenter.pass_silence(7 * 512) == SpeechStopped(Ms(96))
     assert (segmenter.certain, segmenter.speaking) == (320, False)
     assert segmenter.pass_silence(1) is None
 
@@ -53,7 +53,7 @@ def test_deemed_silence_counts_from_where_it_was_falling_silent() -> None:
     segmenter = SpeechSegmenter(SpeechPolicy())
     for p in (0.9, 0.9, 0):
         segmenter.feed(p)
-    assert segmenter.pass_silence(7) == SpeechStopped(Ms(64))
+    assert segmenter.pass_silence(7 * 512) == SpeechStopped(Ms(64))
 
 
 def test_forgetting_starts_afresh() -> None:
@@ -70,7 +70,7 @@ def test_facts_alternate_and_never_precede_what_was_certain(steps: list[float]) 
     segmenter = SpeechSegmenter(SpeechPolicy())
     certain, speaking = 0, False
     for step in steps:
-        fact = segmenter.pass_silence(3) if step == -1 else segmenter.feed(step)
+        fact = segmenter.pass_silence(3 * 512) if step == -1 else segmenter.feed(step)
         if fact is not None:
             assert fact.at >= certain
             assert isinstance(fact, SpeechStopped if speaking else SpeechStarted)

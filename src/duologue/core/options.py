@@ -53,7 +53,6 @@ class SessionOptions:
         prefix_padding_ms: sound before the detected start that belongs to the utterance.
         language: ISO-639-1 of the user's speech; empty if not known.
         hints: phrases that the user is likely to say.
-        transcripts: the client wants to see what the user said.
     """
 
     reply: ReplyOptions = field(default_factory=ReplyOptions)
@@ -64,4 +63,3 @@ class SessionOptions:
     prefix_padding_ms: int = 300
     language: str = ""
     hints: tuple[str, ...] = ()
-    transcripts: bool = False

@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-BACKCHANNELS = frozenset(
-    ("ah", "aha", "hm", "hmm", "huh", "mhm", "mm", "mmm", "oh", "ok", "okay", "right", "sure")
-    + ("uh", "uhhuh", "um", "yeah", "yep", "yes")
-)
+_GO_ON = "ah aha hm hmm huh mhm mm mmm oh ok okay right sure uh uhhuh um yeah yep yes"
+BACKCHANNELS = frozenset(_GO_ON.split())
 """English words that say "go on", not "stop". Compared one by one, lower case, without punctuation."""
 
 

@@ -38,7 +38,7 @@ class SpeechPolicy:
 
 
 class SpeechSegmenter:
-    """The segmenter of one stream. Time is the audio itself, counted in windows of 32 ms."""
+    """The segmenter of one stream. Its time is the sound itself, in samples."""
 
     __slots__ = ("_position", "_run", "_turned_at", "policy", "speaking")
 
@@ -59,9 +59,11 @@ class SpeechSegmenter:
         """Up to where it is settled whether there was speech."""
         return samples_to_ms(self._turned_at if self._run else self._position)
 
-    def feed(self, probability: float) -> SpeechStarted | SpeechStopped | None:
+    def feed(
+        self, probability: float, samples: int = WINDOW_SAMPLES
+    ) -> SpeechStarted | SpeechStopped | None:
         """Judge the next window."""
-        began, self._position = self._position, self._position + WINDOW_SAMPLES
+        began, self._position = self._position, self._position + samples
         if not self._against(probability):
             self._run = 0
             return None
@@ -71,9 +73,9 @@ class SpeechSegmenter:
         needed = self.policy.stop_windows if self.speaking else self.policy.start_windows
         return self._turn() if self._run >= needed else None
 
-    def pass_silence(self, windows: int) -> SpeechStopped | None:
-        """Time passed in which no sound came: deemed silence, of at least one window."""
-        began, self._position = self._position, self._position + windows * WINDOW_SAMPLES
+    def pass_silence(self, samples: int) -> SpeechStopped | None:
+        """Time passed in which no sound came, or none that anybody judges: deemed silence."""
+        began, self._position = self._position, self._position + samples
         turned_at = self._turned_at if self._run else began
         self._run = 0
         if not self.speaking:

@@ -1,0 +1,1 @@
+"""Bytes in, bytes out: sockets between a dialect and a session."""

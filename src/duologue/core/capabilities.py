@@ -1,0 +1,36 @@
+"""What an engine declares of itself: plain data, so that planners and pools may read it without loading it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What an engine does in a conversation."""
+
+    VAD = "vad"
+    STT = "stt"
+    LLM = "llm"
+    TTS = "tts"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What may be expected of an engine.
+
+    Attributes:
+        languages: ISO-639-1 codes; "*" for any.
+        rate_hz: of the sound it takes or gives.
+        streaming: gives results while sound or text still comes.
+        word_times: knows when each word is spoken.
+        holds_gil: its work keeps Python's lock, so it belongs in a process of its own.
+        max_streams: how many streams one instance serves at a time; one more is refused at once.
+        ram_mib: resident memory of one instance.
+    """
+
+    languages: tuple[str, ...] = ("*",)
+    rate_hz: int = 16_000
+    streaming: bool = True
+    word_times: bool = False
+    holds_gil: bool = False
+    max_streams: int = 1
+    ram_mib: int = 0

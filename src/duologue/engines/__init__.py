@@ -1,0 +1,1 @@
+"""Models behind one seam; one file an adapter, its heavy import inside the factory."""

@@ -1,0 +1,218 @@
+"""What a session needs of the world, by shape. Engines, transports and tests provide it; `app` introduces them."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duologue.core.audio import AudioFrame
+from duologue.core.capabilities import Role
+from duologue.core.conversation import Item
+from duologue.core.errors import EngineError
+from duologue.core.notices import Notice
+from duologue.core.options import ReplyOptions
+
+Clock = Callable[[], float]
+"""Monotonic wall time in milliseconds."""
+
+
+# --- engines: options, what goes in, what comes out ---
+@dataclass(frozen=True, slots=True)
+class SttOptions:
+    """How one utterance is to be transcribed. `hints` are phrases that are likely in it."""
+
+    language: str = ""
+    hints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TtsOptions:
+    """How one answer is to be spoken."""
+
+    voice: str = ""
+    language: str = ""
+    speed: float = 1.0
+
+
+StreamOptions = SttOptions | TtsOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A piece of text to be spoken; `number` comes back with its sound."""
+
+    number: int
+    text: str
+
+
+Offer = AudioFrame | Say
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """What the recogniser makes of the sound since the last flush; may be revised by the next."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """The answer to `flush(id)`: all that was offered before it is dealt with.
+
+    Attributes:
+        upto: sound (samples) or text (pieces) that this covers; what lies before need not be kept.
+        text: the transcript since the last flush, where the engine is a recogniser.
+    """
+
+    id: int
+    upto: int
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Sound of the piece `number`, at the engine's declared rate.
+
+    Attributes:
+        words: (ms from the piece's first sample, character of the piece) for words that begin in it.
+    """
+
+    number: int
+    pcm: bytes
+    words: tuple[tuple[float, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineGone:
+    """The stream's last event: the engine died, hung or refused."""
+
+    error: EngineError
+
+
+Event = Partial | Final | Audio | EngineGone
+
+
+class EngineStream(Protocol):
+    """One utterance or one answer, on some engine somewhere."""
+
+    @property
+    def rate_hz(self) -> int:
+        """Rate of the sound that it takes or gives."""
+
+    def offer(self, item: Offer) -> bool:
+        """Hand over the next item; False if the engine is full and it was not taken. Never blocks."""
+
+    async def room(self) -> None:
+        """Return once `offer` may be tried again."""
+
+    def flush(self, flush_id: int) -> None:
+        """Finish what was offered so far, answered by `Final(flush_id)`. More may be offered meanwhile."""
+
+    def events(self) -> AsyncIterator[Event]:
+        """What comes out, until the stream is closed or `EngineGone`. To be iterated once."""
+
+    async def aclose(self, *, cancel: bool = False) -> None:
+        """End the stream. With `cancel` at once; otherwise what was flushed is still finished."""
+
+
+class EnginePool(Protocol):
+    """Where engines live: in this process, in another, elsewhere."""
+
+    async def open(self, role: Role, key: str, options: StreamOptions) -> EngineStream:
+        """A fresh stream. `key` names the session, so that an engine may remember its speaker.
+
+        Raises:
+            AtCapacity: at once, if all streams are taken; never a silent wait.
+            EngineError: the engine cannot be reached.
+        """
+
+
+# --- voice activity: batched over sessions, on the event loop ---
+class VoiceActivity(Protocol):
+    """Speech probability per window. State is kept per slot; calls take well under a millisecond."""
+
+    def open(self) -> int:
+        """A slot with fresh state."""
+
+    def close_slot(self, slot: int) -> None:
+        """Give the slot back."""
+
+    def judge(self, slots: Sequence[int], windows: NDArray[np.float32]) -> Sequence[float]:
+        """Probabilities for one window of each slot; `windows` is [slots, 512] within -1..1 at 16 kHz."""
+
+
+# --- the responder ---
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a responder is given: the conversation as it was heard, and how to answer."""
+
+    items: tuple[Item, ...]
+    options: ReplyOptions
+    session_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """The answer goes on with this text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallDelta:
+    """A function call begins, or its arguments go on; the first of a `call_id` carries the name."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakLater:
+    """Say this, unasked, after so many seconds: a timer."""
+
+    after_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Tokens as the model's server counted them."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CutShort:
+    """The model stopped at a limit: "max_output_tokens" or "content_filter"."""
+
+    reason: str
+
+
+Delta = TextDelta | CallDelta | SpeakLater | Spent | CutShort
+
+
+class Responder(Protocol):
+    """Finds the words of an answer."""
+
+    def respond(self, prompt: Prompt) -> AsyncIterator[Delta]:
+        """Stream the answer; closing the iterator cancels it within 50 ms.
+
+        Raises:
+            EngineError: while iterating.
+        """
+
+
+# --- the listener ---
+class Listener(Protocol):
+    """The other end of a session: a connection that speaks some dialect. Calls never block."""
+
+    def tell(self, notice: Notice) -> None:
+        """Something happened."""
+
+    def sound(self, reply_id: str, index: int, item_id: str, pcm: bytes) -> None:
+        """The next frame of an answer's sound, in the session's output format."""

@@ -1,0 +1,1 @@
+"""One conversation: the async shell around the pure core."""

@@ -1,0 +1,196 @@
+"""Our half of a session: carries out the orders that concern answers."""
+
+import asyncio
+from collections.abc import Coroutine
+from functools import partial
+from typing import Protocol
+
+from duologue.core.audio import Ms
+from duologue.core.commands import CreateReply
+from duologue.core.conversation import Conversation
+from duologue.core.errors import OurError
+from duologue.core.facts import (
+    AskId,
+    Fact,
+    HoldOutput,
+    PlaybackStopped,
+    ReplyId,
+    ResumeOutput,
+    SayAsked,
+    StartReply,
+    StopReply,
+)
+from duologue.core.notices import Problem
+from duologue.core.options import ReplyOptions, SessionOptions
+from duologue.ports import Listener, Prompt, Responder, TextDelta, TtsOptions
+from duologue.session.meters import Meters, Turn
+from duologue.session.mouth import Mouth
+from duologue.session.reply import Reply
+from duologue.session.speaking import Speaking
+from duologue.session.world import World
+
+AgentOrder = StartReply | StopReply | HoldOutput | ResumeOutput
+
+MAX_TIMERS = 32
+"""Things to be said later, per session."""
+
+
+class Desk(Protocol):
+    """What this half needs of its session."""
+
+    id: str
+    listener: Listener
+    conversation: Conversation
+    meters: Meters
+    mouth: Mouth
+    options: SessionOptions
+    turn: Turn | None
+
+    @property
+    def now(self) -> Ms:
+        """The session's stream clock."""
+
+    def tell(self, fact: Fact) -> None:
+        """Report a fact."""
+
+    def new_id(self, prefix: str) -> str:
+        """A fresh name."""
+
+    def fail(self, error: BaseException) -> None:
+        """The session cannot go on."""
+
+
+class _Verbatim:
+    """Says what it is given: for announcements."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    async def respond(self, prompt: Prompt):  # type: ignore[no-untyped-def]
+        """The text, at once."""
+        yield TextDelta(self._text)
+
+
+class AgentSide:
+    """Answers begin, are held and end; what is to be said later, is said later."""
+
+    def __init__(self, desk: Desk, world: World, tasks: asyncio.TaskGroup) -> None:
+        self._desk = desk
+        self._world = world
+        self._tasks = tasks
+        self._wanted: dict[AskId, ReplyOptions] = {}
+        self._says: dict[AskId, str] = {}
+        self._own_asks = 0
+        self._timers: set[asyncio.Task[None]] = set()
+        self._replies: dict[ReplyId, tuple[Reply, asyncio.Task[None]]] = {}
+
+    def want(self, command: CreateReply) -> None:
+        """Keep what the client wants of the answer it asks for."""
+        self._wanted[command.ask] = command.options
+
+    def refused(self, ask: AskId) -> bool:
+        """An answer will not be made; True if the client asked for it."""
+        self._says.pop(ask, None)
+        self._wanted.pop(ask, None)
+        return ask > 0
+
+    def find(self, response_id: str) -> ReplyId | None:
+        """Our name for an answer of which the client knows another."""
+        for reply_id, (reply, _) in self._replies.items():
+            if reply.state.id == response_id:
+                return reply_id
+        return None
+
+    def playback_stopped(self, item_id: str) -> None:
+        """The client plays no more of this item."""
+        for reply_id, (reply, _) in self._replies.items():
+            if reply.item_id == item_id:
+                self._desk.tell(PlaybackStopped(self._desk.now, reply_id))
+                return
+
+    def carry_out(self, order: AgentOrder) -> None:
+        """Do what the turn machine orders."""
+        match order:
+            case StartReply():
+                self._start(order)
+            case StopReply(reply=reply, why=why):
+                self._stop(reply, why)
+            case HoldOutput():
+                self._desk.mouth.hold()
+            case ResumeOutput():
+                self._desk.meters.counts["false_alarms"] += 1
+                self._note("the answer went on after a false alarm")
+                self._desk.mouth.resume()
+
+    def say(self, text: str) -> None:
+        """Say something of our own as soon as nobody speaks."""
+        self._own_asks -= 1
+        ask = AskId(self._own_asks)
+        self._says[ask] = text
+        self._desk.tell(SayAsked(self._desk.now, ask))
+
+    def _start(self, order: StartReply) -> None:
+        desk, ask = self._desk, order.ask
+        said = None if ask is None else self._says.pop(ask, None)
+        options = desk.options.reply
+        if ask is not None:
+            options = self._wanted.pop(ask, options)
+        turn = (
+            desk.turn if desk.turn is not None and not desk.turn.outcome and said is None else None
+        )
+        reply = Reply(desk, order.reply, options, turn)
+        responder: Responder = self._world.responder if said is None else _Verbatim(said)
+        speaking = Speaking(
+            reply,
+            responder,
+            self._world.pool,
+            desk.mouth,
+            self._later,
+            partial(desk.meters.mark, turn, "first_token"),
+        )
+        prompt = Prompt(tuple(desk.conversation), options, desk.id)
+        voice = TtsOptions(options.voice, desk.options.language, options.speed)
+        task = self._tasks.create_task(
+            self._guard(order.reply, speaking.run(prompt, desk.id, voice)),
+            name=f"reply-{order.reply}",
+        )
+        self._replies[order.reply] = (reply, task)
+        self._forget_old()
+
+    def _stop(self, reply_id: ReplyId, why: str) -> None:
+        if reply_id not in self._replies:
+            return
+        reply, task = self._replies.pop(reply_id)
+        task.cancel()
+        if why == "turn_detected":
+            self._desk.meters.counts["interruptions"] += 1
+            self._note("the user took the floor")
+        reply.stop(why)
+
+    async def _guard(self, reply_id: ReplyId, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - the outer wall of an answer: a bug ends the session, loudly
+            self._desk.fail(error)
+
+    def _forget_old(self) -> None:
+        """Answers that ended are kept only until the next few began, for late truncations of them."""
+        for reply_id in [r for r, (_, task) in self._replies.items() if task.done()][:-2]:
+            del self._replies[reply_id]
+
+    def _later(self, after_s: float, text: str) -> None:
+        if len(self._timers) >= MAX_TIMERS:
+            error = OurError("too_many_timers", f"Only {MAX_TIMERS} timers can run at a time.")
+            self._desk.listener.tell(Problem(error))
+            return
+        task = self._tasks.create_task(self._wait_and_say(after_s, text), name="timer")
+        self._timers.add(task)
+        task.add_done_callback(self._timers.discard)
+
+    async def _wait_and_say(self, after_s: float, text: str) -> None:
+        await asyncio.sleep(after_s)
+        self.say(text)
+
+    def _note(self, reason: str) -> None:
+        if self._desk.turn is not None:
+            self._desk.turn.reasons.append(reason)

@@ -1,0 +1,171 @@
+"""What goes out: one answer's sound, cut into frames once and sent a little ahead of the listener.
+
+Sound is sent until the listener has `lead_ms` in hand, and then a frame at every tick. So what was sent
+and not heard is never more than that, and an answer can be stopped, or held, with so much left to hear.
+"""
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+from duologue.core.audio import AudioFormat
+from duologue.core.playout import PlayoutClock
+from duologue.ports import Clock
+from duologue.session.pacer import Pacer
+
+FRAME_MS = 20
+
+LEAD_MS = 120
+"""Between the 100 ms that jitter of a home network asks for and the 150 ms that a person notices."""
+
+AHEAD_MS = 10_000
+"""Sound kept that is not sent yet; a full mouth makes the synthesiser wait."""
+
+
+class Line(Protocol):
+    """One answer, as the mouth sees it."""
+
+    def send(self, pcm: bytes) -> None:
+        """A frame goes out."""
+
+    def audible(self) -> None:
+        """The first one did."""
+
+    def all_sent(self) -> None:
+        """The last one did, and no more comes."""
+
+    def all_heard(self) -> None:
+        """The listener has heard the last one."""
+
+
+class Mouth:
+    """The output of one session; speaks one line at a time.
+
+    Attributes:
+        underruns: times a listener ran dry in the middle of an answer.
+    """
+
+    def __init__(self, pacer: Pacer, clock: Clock, *, lead_ms: float = LEAD_MS) -> None:
+        self._pacer = pacer
+        self._now = clock
+        self._lead_ms = lead_ms
+        self._line: Line | None = None
+        self._clock = PlayoutClock()
+        self._frames: deque[bytes] = deque()
+        self._rest = b""
+        self._finished = self._told_sent = self._held = False
+        self._room = asyncio.Event()
+        self._room.set()
+        self._past_underruns = 0
+        self.set_format(AudioFormat(24_000))
+
+    def set_format(self, fmt: AudioFormat) -> None:
+        """The format of all sound from here on."""
+        self.format = fmt
+        self._frame_bytes = fmt.bytes_for(FRAME_MS)
+
+    @property
+    def underruns(self) -> int:
+        """Times that the listener ran dry although more was to come."""
+        return self._past_underruns + self._clock.underruns
+
+    @property
+    def waiting_ms(self) -> int:
+        """Sound that is here and not sent."""
+        return len(self._frames) * FRAME_MS + self.format.ms(len(self._rest))
+
+    def begin(self, line: Line) -> None:
+        """The next answer. What the last one still had to send is gone; what is still being heard, will be."""
+        if self._line is not None and self._told_sent:
+            self._line.all_heard()
+        self._past_underruns += self._clock.underruns
+        self._line, self._clock = line, PlayoutClock()
+        self._frames.clear()
+        self._rest = b""
+        self._finished = self._told_sent = self._held = False
+        self._room.set()
+
+    def push(self, pcm: bytes) -> None:
+        """More sound of the present answer, any size."""
+        data = self._rest + pcm
+        size = self._frame_bytes
+        whole = len(data) - len(data) % size
+        self._frames.extend(data[at : at + size] for at in range(0, whole, size))
+        self._rest = data[whole:]
+        if len(self._frames) * FRAME_MS >= AHEAD_MS:
+            self._room.clear()
+        self._send(self._now())
+        self._pacer.want(self)
+
+    async def room(self) -> None:
+        """Wait until there is room for more."""
+        await self._room.wait()
+
+    def finish(self) -> None:
+        """No more sound of the present answer comes."""
+        if self._rest:
+            self._frames.append(self._rest)
+            self._rest = b""
+        self._finished = True
+        self._send(self._now())
+        self._pacer.want(self)
+
+    def hold(self) -> None:
+        """Send nothing for now."""
+        self._held = True
+
+    def resume(self) -> None:
+        """Go on from the held frame."""
+        self._held = False
+        self._clock.excuse_pause()
+        self._pacer.want(self)
+
+    def stop(self) -> None:
+        """Drop what is not sent; nothing more of this answer goes out or is reported."""
+        self._line = None
+        self._frames.clear()
+        self._rest = b""
+        self._room.set()
+        self._pacer.forget(self)
+
+    def heard_ms(self) -> float:
+        """How much of the present (or last) answer the listener has heard."""
+        return self._clock.heard_ms(self._now())
+
+    @property
+    def sent_ms(self) -> float:
+        """How much of it was sent."""
+        return self._clock.sent_ms
+
+    def tick(self, now_ms: float) -> bool:
+        """For the pacer: send what is due, and report the end."""
+        line = self._line
+        if line is None:
+            return False
+        self._send(now_ms)
+        if not self._told_sent or self._line is not line:
+            return self._line is not None
+        if self._clock.lead_ms(now_ms) > 0:
+            return True
+        self._line = None
+        line.all_heard()
+        return self._line is not None
+
+    def _send(self, now_ms: float) -> None:
+        line, frames, clock = self._line, self._frames, self._clock
+        if line is None or self._held or self._told_sent:
+            return
+        while frames and clock.lead_ms(now_ms) < self._lead_ms:
+            frame = frames.popleft()
+            first = not clock.sent_ms
+            clock.sent(len(frame) * 1000 / (2 * self.format.rate_hz), now_ms)
+            line.send(frame)
+            if first:
+                line.audible()
+                if self._line is not line:
+                    return
+        if not self._room.is_set() and len(frames) * FRAME_MS < AHEAD_MS // 2:
+            self._room.set()
+        if self._finished and not frames:
+            self._told_sent = True
+            line.all_sent()

@@ -1,0 +1,342 @@
+"""One conversation: a mailbox with one writer, around the turn machine.
+
+    async with asyncio.TaskGroup() as tasks:
+        session = Session(world, "sess_1", listener, options, tasks)
+        ...                                   # session.hear(pcm), session.ask(command)
+        session.close()
+
+Facts and commands are handled one at a time, in the order in which they came, and at once: `tell` works
+the mailbox off before it returns, unless somebody further up the stack already does. So there is no queue
+to fall behind, no lock, and no second hand on the conversation. Only waiting for engines takes a task.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+
+from duologue.core.arrival import ArrivalWatch
+from duologue.core.audio import Ms
+from duologue.core.commands import (
+    AnyCommand,
+    CancelReply,
+    Clear,
+    Commit,
+    CreateItem,
+    CreateReply,
+    DeleteItem,
+    RetrieveItem,
+    SetOptions,
+    TruncateItem,
+)
+from duologue.core.conversation import Conversation
+from duologue.core.errors import ClientError, DuologueError, OurError, StateConflict
+from duologue.core.facts import (
+    Accept,
+    CancelAsked,
+    ClearAsked,
+    CommitAsked,
+    Fact,
+    HoldOutput,
+    LetGo,
+    Order,
+    PolicyChanged,
+    Refuse,
+    ReplyAsked,
+    ResumeOutput,
+    StartReply,
+    StopReply,
+)
+from duologue.core.notices import (
+    Cleared,
+    ItemAdded,
+    ItemDeleted,
+    ItemRetrieved,
+    ItemTruncated,
+    Problem,
+)
+from duologue.core.options import SessionOptions
+from duologue.core.turn import Floor, TurnMachine
+from duologue.ports import Listener, SttOptions
+from duologue.session.agent_side import AgentSide
+from duologue.session.ears import Ears
+from duologue.session.meters import Turn
+from duologue.session.mouth import Mouth
+from duologue.session.recognition import Recognition
+from duologue.session.user_side import UserSide
+from duologue.session.world import World
+
+log = logging.getLogger("duologue.session")
+
+MAX_MAILBOX = 4_096
+"""Facts and commands waiting; only a flood of commands within one event could reach it. The session ends."""
+
+MIN_COMMIT_MS = 100
+"""The protocol's: a commit of less sound is an error."""
+
+REFUSALS = {
+    "response_cancel_not_active": "Cancellation failed: no active response found.",
+    "conversation_already_has_active_response": (
+        "Conversation already has an active response in progress. "
+        "Wait until the response is finished before creating a new one."
+    ),
+    "too_many_announcements": "Too many announcements are waiting to be said.",
+}
+
+
+class Session:
+    """The shell of one conversation. Everything but `close` is called on the event loop's thread.
+
+    Args:
+        tasks: owner of whatever waits; leaving it cancels what is left.
+
+    Attributes:
+        ended: set when the session cannot go on; `error` says why.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        session_id: str,
+        listener: Listener,
+        options: SessionOptions,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self.id = session_id
+        self.listener = listener
+        self.options = options
+        self.conversation = Conversation()
+        self.meters = world.meters
+        self.turn: Turn | None = None
+        self.ended = asyncio.Event()
+        self.error: BaseException | None = None
+        self._world = world
+        self._machine = TurnMachine(options.turn)
+        self._mailbox: deque[Fact | AnyCommand] = deque()
+        self._working = False
+        self._journal = world.journal(session_id, options.turn) if world.journal else None
+        self.ears = Ears(world.hearing, options, world.clock, self.tell)
+        self.mouth = Mouth(world.pacer, world.clock, lead_ms=world.lead_ms)
+        self.recognition = Recognition(
+            world.pool, session_id, self.tell, lambda: self.ears.now, tasks
+        )
+        self._user = UserSide(self)
+        self._agent = AgentSide(self, world, tasks)
+        self._adopt(options)
+        self.meters.live += 1
+        self.meters.counts["sessions"] += 1
+
+    # --- what comes from outside ---
+    def hear(self, pcm: bytes) -> None:
+        """Sound from the client, in its format, whole samples.
+
+        Raises:
+            StateConflict: more waits than can be kept.
+        """
+        if not self.ears.hear(pcm):
+            raise StateConflict(
+                "input_audio_buffer_full",
+                "More audio is waiting than this server keeps.",
+                remedy="Send it no faster than it is worked off, or in several sessions.",
+                param="audio",
+            )
+        sound_ms = len(pcm) * 500 / self.options.input_format.rate_hz
+        if (rate_hz := self._watch.arrived(sound_ms, self._world.clock())) is not None:
+            self._report_rate(rate_hz)
+
+    def ask(self, command: AnyCommand) -> None:
+        """A command of the client's; it takes its place behind the sound that came before it."""
+        if isinstance(command, Clear):
+            self.ears.clear()
+        self.ears.when_judged(lambda: self.tell(command))
+
+    def tell(self, item: Fact | AnyCommand) -> None:
+        """Report what happened, or what is asked. The only way in."""
+        self._mailbox.append(item)
+        if len(self._mailbox) > MAX_MAILBOX:
+            self.fail(OurError("mailbox_full", "A session could not keep up with its own events."))
+        if self._working or self.ended.is_set():
+            return
+        self._working = True
+        try:
+            while self._mailbox and not self.ended.is_set():
+                self._handle(self._mailbox.popleft())
+        except Exception as error:  # noqa: BLE001 - the outer wall of a session: the others live on
+            self.fail(error)
+        finally:
+            self._working = False
+
+    def say(self, text: str) -> None:
+        """Have something said as soon as nobody speaks."""
+        self._agent.say(text)
+
+    def tick(self, now_ms: float) -> bool:
+        """For the pacer: notice silence on the line, while somebody waits for its end."""
+        self.ears.pass_silence(now_ms)
+        return self._time_matters()
+
+    def fail(self, error: BaseException) -> None:
+        """The session cannot go on: tell the client, and end."""
+        if self.ended.is_set():
+            return
+        self.error = error
+        log.error("! %s: the session ends", self.id, exc_info=error)
+        self.meters.counts["sessions_failed"] += 1
+        known = error if isinstance(error, DuologueError) else _bug(error)
+        self.listener.tell(Problem(known))
+        self.ended.set()
+
+    def close(self) -> None:
+        """The connection is gone: let go of everything that is not a task."""
+        self.ended.set()
+        self.mouth.stop()
+        self.ears.close()
+        self._world.pacer.forget(self)
+        self.meters.end(self.turn, "hung up")
+        self.meters.live -= 1
+        self.meters.counts["underruns"] += self.mouth.underruns
+        if self._journal is not None:
+            self._journal.close()
+
+    # --- what the halves need ---
+    @property
+    def now(self) -> Ms:
+        """The stream clock: how far it is settled whether somebody speaks."""
+        return self.ears.now
+
+    @property
+    def floor(self) -> Floor:
+        """Who has the floor."""
+        return self._machine.floor
+
+    @property
+    def padding_ms(self) -> int:
+        """Sound before the detected start of speech that belongs to it."""
+        return self.options.prefix_padding_ms
+
+    def new_id(self, prefix: str) -> str:
+        """A fresh name for something that the client sees."""
+        return f"{prefix}_{secrets.token_hex(10)}"
+
+    # --- one at a time ---
+    def _handle(self, item: Fact | AnyCommand) -> None:
+        if not isinstance(item, Fact):
+            try:
+                self._do(item)
+            except ClientError as error:
+                self.listener.tell(Problem(error, item.ask))
+            return
+        before = self._machine.floor
+        orders = self._machine.feed(item)
+        if self._journal is not None:
+            self._journal.note(item, orders)
+        if self._machine.floor is not before:
+            log.debug("= %s: %s at %d ms", self.id, self._machine.floor.name, self._machine.now)
+        for order in orders:
+            self._carry_out(order)
+        self.ears.deadline = self._machine.deadline
+        if self._time_matters():
+            self._world.pacer.want(self)
+
+    def _time_matters(self) -> bool:
+        return self.ears.deadline is not None or self.ears.speaking
+
+    def _carry_out(self, order: Order) -> None:
+        match order:
+            case Accept():
+                self.listener.tell(Cleared())
+            case Refuse(ask=ask, code=code):
+                if self._agent.refused(ask):
+                    self.listener.tell(Problem(StateConflict(code, REFUSALS[code]), ask))
+            case LetGo(why=why):
+                if self.turn is not None:
+                    self.turn.reasons.append(f"no answer: {why}")
+                self.meters.end(self.turn, why)
+            case StartReply() | StopReply() | HoldOutput() | ResumeOutput():
+                self._agent.carry_out(order)
+            case _:
+                self._user.carry_out(order)
+
+    def _do(self, command: AnyCommand) -> None:
+        match command:
+            case SetOptions(options=options):
+                self._adopt(options)
+            case Commit():
+                self._commit(command)
+            case Clear():
+                self.tell(ClearAsked(self.now, command.ask))
+            case CreateItem(item=item, after=after):
+                previous = self.conversation.add(item, after)
+                self.listener.tell(ItemAdded(item, previous))
+            case DeleteItem(item_id=item_id):
+                self.conversation.delete(item_id)
+                self.listener.tell(ItemDeleted(item_id))
+            case RetrieveItem(item_id=item_id):
+                self.listener.tell(ItemRetrieved(self.conversation.retrieve(item_id)))
+            case TruncateItem():
+                self._truncate(command)
+            case CreateReply():
+                self._agent.want(command)
+                self.tell(ReplyAsked(self.now, command.ask))
+            case CancelReply():
+                self._cancel(command)
+
+    def _adopt(self, options: SessionOptions) -> None:
+        policy_changed = options.turn != self.options.turn
+        self.options = options
+        self.ears.set_options(options)
+        self.mouth.set_format(options.output_format)
+        self.recognition.options = SttOptions(options.language, options.hints)
+        self._watch = ArrivalWatch(options.input_format.rate_hz)
+        if policy_changed:
+            self.tell(PolicyChanged(self.now, options.turn))
+
+    def _commit(self, command: Commit) -> None:
+        lasts_ms = self.ears.uncommitted_ms
+        if lasts_ms < MIN_COMMIT_MS:
+            raise StateConflict(
+                "input_audio_buffer_commit_empty",
+                f"Error committing input audio buffer: buffer too small. Expected at least "
+                f"{MIN_COMMIT_MS}ms of audio, but buffer only has {lasts_ms}ms of audio.",
+            )
+        self.ears.flush()
+        self.tell(CommitAsked(self.now, self.ears.position, command.ask))
+
+    def _truncate(self, command: TruncateItem) -> None:
+        if command.audio_ms < 0:
+            raise StateConflict(
+                "invalid_value", "'audio_end_ms' counts from 0.", param="audio_end_ms"
+            )
+        kept_ms = self.conversation.truncate(
+            command.item_id, command.content_index, command.audio_ms
+        )
+        self.listener.tell(ItemTruncated(command.item_id, command.content_index, kept_ms))
+        self._agent.playback_stopped(command.item_id)
+
+    def _cancel(self, command: CancelReply) -> None:
+        reply = None
+        if command.reply_id is not None:
+            reply = self._agent.find(command.reply_id)
+            if reply is None:
+                code = "response_cancel_not_active"
+                raise StateConflict(code, REFUSALS[code], param="response_id")
+        self.tell(CancelAsked(self.now, command.ask, reply))
+
+    def _report_rate(self, rate_hz: int) -> None:
+        declared_hz = self.options.input_format.rate_hz
+        error = ClientError(
+            "audio_rate_mismatch",
+            f"Audio declared as {declared_hz} Hz arrives as slowly as {rate_hz} Hz audio would: "
+            "it will not be understood.",
+            remedy=f"Declare audio.input.format.rate {rate_hz}, or resample to {declared_hz} Hz.",
+            param="session.audio.input.format",
+        )
+        self.listener.tell(Problem(error))
+
+
+def _bug(error: BaseException) -> OurError:
+    return OurError(
+        "internal_error",
+        f"The session ended because of a bug in Duologue ({type(error).__name__}).",
+        remedy="Please report it with the server's log.",
+    )

@@ -1,0 +1,31 @@
+"""What all sessions of a process share. `app` makes one; tests make small ones."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from duologue.core.policy import TurnPolicy
+from duologue.ports import Clock, EnginePool, Responder
+from duologue.session.hearing import Hearing
+from duologue.session.journal import Journal
+from duologue.session.meters import Meters
+from duologue.session.mouth import LEAD_MS
+from duologue.session.pacer import Pacer
+
+
+@dataclass(slots=True)
+class World:
+    """The surroundings of a session.
+
+    Attributes:
+        journal: opens a journal for a session, where one is wanted.
+        lead_ms: how far ahead of the listener sound is sent.
+    """
+
+    pool: EnginePool
+    responder: Responder
+    hearing: Hearing
+    pacer: Pacer
+    meters: Meters
+    clock: Clock
+    journal: Callable[[str, TurnPolicy], Journal] | None = None
+    lead_ms: float = LEAD_MS

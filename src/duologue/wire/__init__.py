@@ -1,0 +1,1 @@
+"""Dialects: sans-I/O protocol machines between bytes and commands or notices."""

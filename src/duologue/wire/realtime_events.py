@@ -1,0 +1,243 @@
+"""What a session tells its listener, as events of the OpenAI Realtime protocol (GA), in their documented order."""
+
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from duologue.core.conversation import Message
+from duologue.core.errors import DuologueError
+from duologue.core.facts import AskId
+from duologue.core.notices import (
+    ArgumentsGrew,
+    Cleared,
+    Committed,
+    ItemAdded,
+    ItemDeleted,
+    ItemRetrieved,
+    ItemTruncated,
+    Notice,
+    OutputBegan,
+    OutputEnded,
+    Problem,
+    ReplyBegan,
+    ReplyEnded,
+    ReplyState,
+    SpeechBegan,
+    SpeechEnded,
+    TextGrew,
+    TranscriptBroke,
+    TranscriptDone,
+    TranscriptGrew,
+)
+from duologue.wire.items import item_json
+from duologue.wire.session_document import SessionDocument
+
+Event = dict[str, Any]
+Told = tuple[str, Event]
+"""An event's type, and its fields but for the event's own id."""
+
+
+def error_json(error: DuologueError, event_id: str | None) -> Event:
+    """The body of an `error` event; `event_id` names the client's event, where it was one."""
+    return {
+        "type": "invalid_request_error" if error.culprit == "client" else "server_error",
+        "code": error.code,
+        "message": str(error),
+        "param": getattr(error, "param", None),
+        "event_id": getattr(error, "event_id", None) or event_id,
+    }
+
+
+class Telling:
+    """One connection's notices as events.
+
+    Args:
+        document: the connection's session object.
+        asked_by: which client event was behind a command.
+    """
+
+    def __init__(self, document: SessionDocument, asked_by: Mapping[AskId, str | None]) -> None:
+        self._document = document
+        self._asked_by = asked_by
+        self._conversation_id = f"conv_{secrets.token_hex(10)}"
+
+    def tell(self, notice: Notice) -> Iterator[Told]:
+        """Type and fields of each event, in the documented order."""
+        match notice:
+            case ReplyBegan() | OutputBegan() | TextGrew() | ArgumentsGrew() | OutputEnded():
+                yield from self._tell_reply(notice)
+            case ReplyEnded(reply=reply):
+                yield "response.done", {"response": self._response(reply)}
+            case Problem(error=error, ask=ask):
+                event_id = self._asked_by.get(ask) if ask is not None else None
+                yield "error", {"error": error_json(error, event_id)}
+            case _:
+                yield from self._tell_user(notice)
+
+    def _tell_user(self, notice: Notice) -> Iterator[Told]:
+        match notice:
+            case SpeechBegan(item_id=item_id, audio_ms=ms):
+                where = {"audio_start_ms": ms, "item_id": item_id}
+                yield "input_audio_buffer.speech_started", where
+            case SpeechEnded(item_id=item_id, audio_ms=ms):
+                where = {"audio_end_ms": ms, "item_id": item_id}
+                yield "input_audio_buffer.speech_stopped", where
+            case Committed(item_id=item_id, previous_id=previous):
+                where = {"item_id": item_id, "previous_item_id": previous}
+                yield "input_audio_buffer.committed", where
+            case Cleared():
+                yield "input_audio_buffer.cleared", {}
+            case TranscriptGrew() | TranscriptDone() | TranscriptBroke():
+                yield from self._tell_transcript(notice)
+            case ItemAdded(item=item, previous_id=previous):
+                link = {"previous_item_id": previous, "item": item_json(item)}
+                yield "conversation.item.added", link
+                yield "conversation.item.done", link
+            case ItemDeleted(item_id=item_id):
+                yield "conversation.item.deleted", {"item_id": item_id}
+            case ItemTruncated(item_id=item_id, content_index=index, audio_ms=ms):
+                cut = {"item_id": item_id, "content_index": index, "audio_end_ms": ms}
+                yield "conversation.item.truncated", cut
+            case ItemRetrieved(item=item):
+                yield "conversation.item.retrieved", {"item": item_json(item)}
+            case _:
+                pass
+
+    def _tell_transcript(
+        self, notice: TranscriptGrew | TranscriptDone | TranscriptBroke
+    ) -> Iterator[Told]:
+        if not self._document.shows_transcripts:
+            return
+        kind = "conversation.item.input_audio_transcription"
+        where = {"item_id": notice.item_id, "content_index": 0}
+        match notice:
+            case TranscriptGrew(delta=delta):
+                yield f"{kind}.delta", {**where, "delta": delta}
+            case TranscriptDone(text=text, audio_ms=ms):
+                usage = {"type": "duration", "seconds": ms / 1000}
+                yield f"{kind}.completed", {**where, "transcript": text, "usage": usage}
+            case TranscriptBroke(code=code, message=message):
+                error = {"type": "server_error", "code": code, "message": message, "param": None}
+                yield f"{kind}.failed", {**where, "error": error}
+
+    def _tell_reply(
+        self, notice: ReplyBegan | OutputBegan | TextGrew | ArgumentsGrew | OutputEnded
+    ) -> Iterator[Told]:
+        match notice:
+            case ReplyBegan(reply=reply):
+                yield "response.created", {"response": self._response(reply)}
+            case OutputBegan():
+                yield from _output_began(notice)
+            case TextGrew(spoken=spoken):
+                kind = "response.output_audio_transcript" if spoken else "response.output_text"
+                at = _at(notice.reply_id, notice.index, notice.item_id)
+                yield f"{kind}.delta", {**at, "content_index": 0, "delta": notice.delta}
+            case ArgumentsGrew():
+                at = _at(notice.reply_id, notice.index, notice.item_id)
+                grew = {**at, "call_id": notice.call_id, "delta": notice.delta}
+                yield "response.function_call_arguments.delta", grew
+            case OutputEnded():
+                yield from _output_ended(notice)
+
+    def _response(self, reply: ReplyState) -> Event:
+        options = reply.options
+        fmt = self._document.json["audio"]["output"]["format"]
+        voice = options.voice or self._document.json["audio"]["output"]["voice"]
+        over = reply.status != "in_progress"
+        return {
+            "object": "realtime.response",
+            "id": reply.id,
+            "status": reply.status,
+            "status_details": _status_details(reply),
+            "output": [item_json(item) for item in reply.output],
+            "conversation_id": self._conversation_id,
+            "output_modalities": ["audio" if options.spoken else "text"],
+            "max_output_tokens": options.max_output_tokens or "inf",
+            "audio": {"output": {"format": fmt, "voice": voice}},
+            "usage": _usage(reply) if over else None,
+            "metadata": options.metadata,
+        }
+
+
+def _at(reply_id: str, index: int, item_id: str) -> Event:
+    return {"response_id": reply_id, "output_index": index, "item_id": item_id}
+
+
+def _output_began(notice: OutputBegan) -> Iterator[Told]:
+    item = item_json(notice.item)
+    if isinstance(notice.item, Message):
+        item["content"] = []
+    at: Event = {"response_id": notice.reply_id, "output_index": notice.index}
+    yield "response.output_item.added", {**at, "item": item}
+    link = {"previous_item_id": notice.previous_id, "item": item}
+    yield "conversation.item.added", link
+    if isinstance(notice.item, Message):
+        part = {"type": "text", "text": ""}
+        if notice.item.parts[0].kind == "output_audio":
+            part = {"type": "audio", "transcript": ""}
+        at = _at(notice.reply_id, notice.index, notice.item.id)
+        yield "response.content_part.added", {**at, "content_index": 0, "part": part}
+
+
+def _output_ended(notice: OutputEnded) -> Iterator[Told]:
+    at = _at(notice.reply_id, notice.index, notice.item.id)
+    if not isinstance(notice.item, Message):
+        call = {"call_id": notice.item.call_id, "name": notice.item.name}
+        done = {**at, **call, "arguments": notice.item.arguments}
+        yield "response.function_call_arguments.done", done
+    else:
+        here = {**at, "content_index": 0}
+        if notice.item.parts[0].kind == "output_audio":
+            yield "response.output_audio.done", here
+            yield "response.output_audio_transcript.done", {**here, "transcript": notice.told}
+            part = {"type": "audio", "transcript": notice.told}
+        else:
+            yield "response.output_text.done", {**here, "text": notice.told}
+            part = {"type": "text", "text": notice.told}
+        yield "response.content_part.done", {**here, "part": part}
+    item = item_json(notice.item)
+    where = {"response_id": notice.reply_id, "output_index": notice.index}
+    yield "response.output_item.done", {**where, "item": item}
+    link = {"previous_item_id": notice.previous_id, "item": item}
+    yield "conversation.item.done", link
+
+
+def _status_details(reply: ReplyState) -> Event | None:
+    match reply.status:
+        case "cancelled" | "incomplete":
+            return {"type": reply.status, "reason": reply.reason}
+        case "failed":
+            error = reply.error
+            code = error.code if error is not None else "server_error"
+            message = str(error) if error is not None else "The answer failed."
+            body = {"type": "server_error", "code": code, "message": message}
+            return {"type": "failed", "error": body}
+        case _:
+            return None
+
+
+def _usage(reply: ReplyState) -> Event:
+    """With every detail, zeros included: some clients read them unasked."""
+    usage = reply.usage
+    total_in = usage.input_text + usage.input_audio
+    total_out = usage.output_text + usage.output_audio
+    return {
+        "total_tokens": total_in + total_out,
+        "input_tokens": total_in,
+        "output_tokens": total_out,
+        "input_token_details": {
+            "text_tokens": usage.input_text,
+            "audio_tokens": usage.input_audio,
+            "image_tokens": 0,
+            "cached_tokens": usage.cached,
+            "cached_tokens_details": {
+                "text_tokens": usage.cached,
+                "audio_tokens": 0,
+                "image_tokens": 0,
+            },
+        },
+        "output_token_details": {
+            "text_tokens": usage.output_text,
+            "audio_tokens": usage.output_audio,
+        },
+    }
