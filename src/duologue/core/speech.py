@@ -3,7 +3,6 @@
 A hysteresis with two thresholds: a run of windows above `threshold` starts speech, a run below
 `threshold - HYSTERESIS` stops it. Both facts are stamped with where the change *was*, not where it
 was noticed; so that this is no lie, `certain` never runs past a change that is still in the balance.
-Nobody may be told a time later than `certain`.
 """
 
 from dataclasses import dataclass
@@ -53,6 +52,11 @@ class SpeechSegmenter:
     def position(self) -> int:
         """Samples judged so far."""
         return self._position
+
+    @property
+    def settled(self) -> bool:
+        """No change is in the balance."""
+        return not self._run
 
     @property
     def certain(self) -> Ms:

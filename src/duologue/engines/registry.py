@@ -1,6 +1,11 @@
-"""Finds engines by name, among ours and those that other packages bring."""
+"""Finds engines by name, among ours and those that other packages bring.
 
+A name with a dot in it is the dotted path of an `EngineSpec`: an engine that is not packaged yet.
+"""
+
+from importlib import import_module
 from importlib.metadata import entry_points
+from typing import Any
 
 from duologue.core.capabilities import Role
 from duologue.core.errors import EngineUnavailable
@@ -16,12 +21,9 @@ def find(wanted: str, role: Role) -> tuple[EngineSpec, str]:
         EngineUnavailable: there is none of that name for this role, or its module cannot be imported.
     """
     name, _, argument = wanted.partition(":")
-    points = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in points:
-        raise _unknown(name, role)
     try:
-        spec = points[name].load()
-    except ImportError as error:
+        spec = _load(name)
+    except (ImportError, AttributeError) as error:
         raise EngineUnavailable(
             "engine_not_importable",
             f"The engine '{name}' cannot be imported: {error}.",
@@ -30,6 +32,13 @@ def find(wanted: str, role: Role) -> tuple[EngineSpec, str]:
     if not isinstance(spec, EngineSpec) or spec.role is not role:
         raise _unknown(name, role)
     return spec, argument
+
+
+def _load(name: str) -> Any:
+    if "." in name:
+        module, _, attribute = name.rpartition(".")
+        return getattr(import_module(module), attribute)
+    return next((point.load() for point in entry_points(group=GROUP, name=name)), None)
 
 
 def names(role: Role) -> list[str]:

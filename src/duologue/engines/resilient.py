@@ -7,7 +7,7 @@ said half by one voice and half by another is worse than one broken off.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from duologue.core.audio import AudioFrame
 from duologue.core.capabilities import Role
@@ -37,7 +37,7 @@ class ResilientPool:
     """An ordered choice of pools for each role."""
 
     def __init__(
-        self, chains: dict[Role, Sequence[EnginePool]], *, owed_timeout_s: float = OWED_TIMEOUT_S
+        self, chains: Mapping[Role, Sequence[EnginePool]], *, owed_timeout_s: float = OWED_TIMEOUT_S
     ) -> None:
         self._chains = chains
         self._timeout_s = owed_timeout_s

@@ -59,7 +59,7 @@ class Ears:
         self._hearing = hearing
         self._clock = clock
         self._report = report
-        self.slot = hearing.vad.open()
+        self.slot = hearing.admit()
         self.deadline: Ms | None = None
         self._raw: list[bytes] = []
         self._raw_bytes = 0
@@ -104,7 +104,10 @@ class Ears:
         """For `Hearing`: the next window to judge."""
         if self._raw:
             self._convert()
-        return self._unjudged[0] if self._unjudged else None
+        if not self._unjudged:
+            self._tell_deadline(self._arrived)
+            return None
+        return self._unjudged[0]
 
     def may_skip(self) -> bool:
         """For `Hearing`: nobody speaks, or seems to begin."""
@@ -114,6 +117,7 @@ class Ears:
         """For `Hearing`: the verdict on the window given out last."""
         window = self._unjudged.popleft()
         start = self._segmenter.position
+        self._tell_deadline(start + WINDOW_SAMPLES)
         fact = self._segmenter.feed(probability)
         self._keep_sound(start, window)
         if fact is not None:
@@ -219,8 +223,7 @@ class Ears:
 
     def close(self) -> None:
         """Hear nothing any more."""
-        self._hearing.forget(self)
-        self._hearing.vad.close_slot(self.slot)
+        self._hearing.dismiss(self)
 
     # --- how ---
     def _set_format(self, fmt: AudioFormat) -> None:
@@ -276,6 +279,16 @@ class Ears:
         if isinstance(fact, SpeechStopped):
             self._speech_ended = fact.at
         self._report(fact)
+
+    def _tell_deadline(self, upto: int) -> None:
+        """A deadline that falls into the window now coming in does not wait for the window's end: what has
+        lasted up to its beginning is taken to last. So the decision is the same however the sound is cut."""
+        if (
+            self.deadline is not None
+            and self._segmenter.settled
+            and samples_to_ms(upto) >= self.deadline
+        ):
+            self._report(Tick(self.deadline))
 
     def _tell_time(self) -> None:
         if self.deadline is not None and self._segmenter.certain >= self.deadline:

@@ -14,8 +14,11 @@ from duologue.core.audio import WINDOW_SAMPLES
 from duologue.core.speech import HUSHED_RMS
 from duologue.ports import Clock, VoiceActivity
 
-GATHER_MS = 5
-"""How long the first window of a batch waits for the others."""
+GATHER_MS = 5.0
+"""How long the first window of a batch waits for the others, at most."""
+
+GATHER_MS_PER_INPUT = 0.25
+"""With few inputs open there is nobody to wait for: twenty of them are worth the whole wait."""
 
 BUDGET_MS = 2.0
 """Longest stretch of the event loop that one batch may take; the rest waits for the next turn of the loop."""
@@ -48,18 +51,28 @@ class Hearing:
         self._clock = clock
         self._waiting: dict[Heard, None] = {}
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
+        self._inputs = 0
         self.windows = 0
         self.skipped = 0
+
+    def admit(self) -> int:
+        """A new input; returns its slot in the model."""
+        slot = self.vad.open()
+        self._inputs += 1
+        return slot
 
     def notice(self, who: Heard) -> None:
         """This one has something to judge: look at it within `GATHER_MS`."""
         self._waiting[who] = None
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(GATHER_MS / 1000, self._on_timer)
+            wait_ms = min(GATHER_MS, GATHER_MS_PER_INPUT * self._inputs)
+            self._timer = asyncio.get_running_loop().call_later(wait_ms / 1000, self._on_timer)
 
-    def forget(self, who: Heard) -> None:
+    def dismiss(self, who: Heard) -> None:
         """This one is gone."""
         self._waiting.pop(who, None)
+        self._inputs -= 1
+        self.vad.close_slot(who.slot)
 
     def close(self) -> None:
         """Judge nothing any more."""

@@ -1,0 +1,1 @@
+"""Measurements: run on demand, figures kept in RESULTS.md."""

@@ -1,0 +1,379 @@
+"""The composition root: the only file that knows everyone. Builds a server from settings, and runs it."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from duologue.core.capabilities import Role
+from duologue.core.errors import DuologueError, EngineError, SetupError
+from duologue.engines import registry
+from duologue.engines.pool_inprocess import InProcessPool
+from duologue.engines.pool_subprocess import SubprocessPool
+from duologue.engines.resilient import ResilientPool
+from duologue.ports import Responder
+from duologue.server.api import EngineState, Facade, create_api
+from duologue.server.auth import Guard
+from duologue.server.metrics import Gauges, Metrics
+from duologue.session.hearing import Hearing
+from duologue.session.journal import Journal
+from duologue.session.meters import Meters
+from duologue.session.pacer import Pacer
+from duologue.session.world import World
+from duologue.settings import Settings, data_home, listed
+from duologue.transports.realtime import DRAIN_S, Reception
+from duologue.transports.websocket import Rejection, UpgradeRequest, upgrade_protocol
+
+log = logging.getLogger("duologue")
+
+Pool = InProcessPool | SubprocessPool
+
+
+def wall_ms() -> float:
+    """The process's clock; see `ports.Clock`."""
+    return time.monotonic() * 1000
+
+
+@dataclass(slots=True)
+class Part:
+    """One engine of this server, on its way up."""
+
+    role: Role
+    name: str
+    about: str
+    start: Callable[[], Any]
+    pool: Pool | None = None
+    state: str = "waiting"
+    took_s: float | None = None
+    error: str | None = None
+
+    async def bring_up(self) -> None:
+        """Load it and run it once; a failure is kept, and raised.
+
+        Raises:
+            EngineError: it cannot run here.
+        """
+        began, self.state = time.monotonic(), "loading"
+        try:
+            await self.start()
+        except EngineError as error:
+            self.state, self.error = "failed", str(error)
+            raise
+        self.state, self.took_s = "ready", round(time.monotonic() - began, 2)
+        log.info("= %s %s is ready after %.2f s", self.role, self.name, self.took_s)
+
+
+@dataclass(slots=True)
+class House:
+    """Everything of one server process.
+
+    Attributes:
+        parts: its engines, in the order in which they are loaded.
+        chains: by role, the pools that are up, in order of preference.
+    """
+
+    settings: Settings
+    world: World
+    reception: Reception
+    parts: list[Part]
+    chains: dict[Role, list[Any]]
+    resilient: ResilientPool
+    ready_after_s: float = 0.0
+    _began: float = field(default_factory=time.monotonic)
+
+    async def run(
+        self, on_ready: Callable[[], None], afterwards: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Load everything, open the doors, and stay until cancelled.
+
+        Raises:
+            EngineError: a role has no engine that works here.
+        """
+        async with AsyncExitStack() as stack:
+            for part in self.parts:
+                if isinstance(part.pool, SubprocessPool):
+                    await stack.enter_async_context(part.pool)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.world.pacer.run(), name="pacer")
+                tasks.create_task(self.reception.run(), name="reception")
+                try:
+                    await self._load()
+                    self.reception.is_open = True
+                    self.ready_after_s = time.monotonic() - self._began
+                    on_ready()
+                    if afterwards is not None:
+                        await afterwards()
+                    await asyncio.Event().wait()
+                finally:
+                    self.reception.is_open = False
+                    self.world.hearing.close()
+
+    async def _load(self) -> None:
+        """One after another, so that none slows another's start or is measured beside it."""
+        for part in self.parts:
+            try:
+                await part.bring_up()
+            except EngineError as error:
+                if not self._has_other(part):
+                    raise
+                log.warning("! %s %s cannot be used: %s", part.role, part.name, error)
+                continue
+            if part.pool is not None:
+                self.chains[part.role].append(part.pool)
+
+    def _has_other(self, failed: Part) -> bool:
+        return any(p.role == failed.role and p.state != "failed" for p in self.parts)
+
+    def engine_states(self) -> list[EngineState]:
+        """For `/ready` and `/v1/health`."""
+        return [
+            EngineState(
+                role=p.role,
+                name=p.name,
+                state=p.state,
+                about=p.about,
+                took_s=p.took_s,
+                error=p.error,
+            )
+            for p in self.parts
+        ]
+
+    def engine_streams(self) -> dict[str, int]:
+        """Open streams by engine, for the metrics."""
+        return {f"{p.role}:{p.name}": p.pool.streams for p in self.parts if p.pool is not None}
+
+
+def build(settings: Settings) -> House:
+    """Put the parts together; nothing is loaded yet.
+
+    Raises:
+        DuologueError: an engine that is asked for does not exist.
+    """
+    vad_spec, vad_argument = registry.find("silero", Role.VAD)
+    vad = vad_spec.make(vad_argument)
+    parts = [Part(Role.VAD, "silero", vad_spec.about, lambda: _load_here(vad))]
+    parts += _pooled(Role.STT, _stt_names(settings))
+    parts += _pooled(Role.TTS, _tts_names(settings))
+    responder, llm = _responder(settings)
+    parts.append(llm)
+    chains: dict[Role, list[Any]] = {Role.STT: [], Role.TTS: []}
+    resilient = ResilientPool(chains)
+    journals = Path(settings.journal_dir).expanduser() if settings.journal_dir else None
+    world = World(
+        pool=resilient,
+        responder=responder,
+        hearing=Hearing(vad, wall_ms),
+        pacer=Pacer(wall_ms),
+        meters=Meters(wall_ms),
+        clock=wall_ms,
+        journal=(lambda sid, policy: Journal(journals / f"{sid}.jsonl", sid, policy))
+        if journals
+        else None,
+        lead_ms=settings.lead_ms,
+    )
+    guard = Guard(settings.keys, settings.origins)
+    reception = Reception(
+        world,
+        lambda request: _authorise(guard, request),
+        model=settings.model,
+        instructions=settings.instructions,
+        max_sessions=settings.max_sessions,
+    )
+    return House(settings, world, reception, parts, chains, resilient)
+
+
+async def serve(
+    settings: Settings,
+    on_ready: Callable[[House, str], None],
+    on_offer: Callable[[str, str, tuple[str, ...]], None],
+) -> None:
+    """Run a server until it is told to stop (SIGINT or SIGTERM; a second one stops at once).
+
+    Args:
+        on_ready: called with the house and its address when sessions are taken.
+        on_offer: called for each language model that answers on this machine, where none is set: its
+            server's name, its URL, its models.
+
+    Raises:
+        DuologueError: it cannot run as it is set up.
+    """
+    house = build(settings)
+    listening = _bind(settings.host, settings.port)
+    server = _Server(_uvicorn_config(settings, house))
+    scheme = "https" if settings.tls else "http"
+    address = f"{scheme}://{_shown(settings.host)}:{listening.getsockname()[1]}"
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, server.handle_exit, number, None)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            look = (
+                None
+                if settings.llm_url or settings.engines == "fake"
+                else _offer(on_offer, listening)
+            )
+            running = tasks.create_task(
+                house.run(lambda: on_ready(house, address), look), name="house"
+            )
+            await server.serve([listening])
+            running.cancel()
+    except* DuologueError as errors:
+        raise errors.exceptions[0] from None
+    finally:
+        listening.close()
+
+
+def _offer(
+    tell: Callable[[str, str, tuple[str, ...]], None], listening: socket.socket
+) -> Callable[[], Awaitable[None]]:
+    async def look() -> None:
+        from duologue.engines import local_llms
+
+        for found in await local_llms.find(skip_ports=(listening.getsockname()[1],)):
+            tell(found.name, found.url, tuple(found.models))
+
+    return look
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its own handling of signals, which would raise them again at the end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _uvicorn_config(settings: Settings, house: House) -> uvicorn.Config:
+    certificate, key = _certificate(settings)
+    return uvicorn.Config(
+        create_api(_facade(settings, house)),
+        http="httptools",
+        ws=upgrade_protocol(house.reception.accept),
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(DRAIN_S) + 2,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+    )
+
+
+def _facade(settings: Settings, house: House) -> Facade:
+    world = house.world
+    gauges = Gauges(
+        lag_ms=lambda: list(world.pacer.lag_ms),
+        windows=lambda: (world.hearing.windows, world.hearing.skipped),
+        fallbacks=lambda: house.resilient.fallbacks,
+        engine_streams=house.engine_streams,
+    )
+    return Facade(
+        guard=Guard(settings.keys, settings.origins),
+        meters=world.meters,
+        metrics=Metrics(world.meters, gauges),
+        engines=house.engine_states,
+        is_ready=lambda: house.reception.is_open,
+        models=lambda: [settings.model],
+    )
+
+
+def _authorise(guard: Guard, request: UpgradeRequest) -> Rejection | None:
+    denied = guard.check(request.headers)
+    return None if denied is None else Rejection(denied.status, denied.code, denied.message)
+
+
+# --- engines ---
+def _stt_names(settings: Settings) -> Sequence[str]:
+    if settings.stt:
+        return listed(settings.stt)
+    return [_fake("stt", settings)] if settings.engines == "fake" else ["pocketsphinx"]
+
+
+def _tts_names(settings: Settings) -> Sequence[str]:
+    if settings.tts:
+        return listed(settings.tts)
+    if settings.engines == "fake":
+        return [_fake("tts", settings)]
+    from duologue.engines import tts_flite
+
+    return ["flite", "espeak"] if tts_flite.available() else ["espeak"]
+
+
+def _fake(role: str, settings: Settings) -> str:
+    return f"fake-{role}:{settings.fake}" if settings.fake else f"fake-{role}"
+
+
+def _pooled(role: Role, names: Sequence[str]) -> list[Part]:
+    parts = []
+    for name in names:
+        spec, argument = registry.find(name, role)
+        pool: Pool = (
+            SubprocessPool(spec, argument)
+            if spec.is_own_process
+            else InProcessPool(spec.make(argument))
+        )
+        parts.append(Part(role, name, spec.about, pool.start, pool))
+    return parts
+
+
+def _responder(settings: Settings) -> tuple[Responder, Part]:
+    if settings.llm_url:
+        from duologue.engines.llm_openai import OpenAIResponder
+
+        remote = OpenAIResponder(settings.llm_url, settings.llm_model, settings.llm_api_key)
+        about = f"{settings.llm_model or 'the first model'} at {settings.llm_url}"
+        return remote, Part(Role.LLM, "openai", about, lambda: _load_here(remote))
+    name = _fake("llm", settings) if settings.engines == "fake" else "skills"
+    spec, argument = registry.find(name, Role.LLM)
+    responder = spec.make(argument)
+    return responder, Part(Role.LLM, name, spec.about, lambda: _load_here(responder))
+
+
+async def _load_here(engine: Any) -> None:
+    await asyncio.to_thread(engine.load)
+    await asyncio.to_thread(engine.warm_up)
+
+
+# --- the socket ---
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        raise SetupError(
+            "address_unavailable",
+            f"Cannot listen on {host}, port {port}: {error.strerror}.",
+            remedy="Choose another port with --port (or `make serve PORT=…`), or stop what uses it.",
+        ) from error
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _certificate(settings: Settings) -> tuple[str | None, str | None]:
+    if not settings.tls:
+        return None, None
+    if settings.tls == "auto":
+        from duologue.server.tls import self_made
+
+        certificate, key = self_made(data_home() / "tls", (settings.host,))
+        return str(certificate), str(key)
+    given, _, secret = settings.tls.partition(",")
+    for path in (given, secret):
+        if not path or not Path(path).is_file():
+            raise SetupError(
+                "tls_file_missing",
+                f"--tls names no certificate and key: '{path}' is no file.",
+                remedy="Use --tls auto, or --tls CERT.pem,KEY.pem.",
+            )
+    return given, secret

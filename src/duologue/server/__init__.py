@@ -1,0 +1,1 @@
+"""The HTTP side: health, models, turns, metrics, the page; and who may come in."""

@@ -1,0 +1,209 @@
+"""The HTTP routes, made into one application by `create_api`."""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Annotated, Any
+
+from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import BaseModel, Field
+
+from duologue import __version__
+from duologue.server.auth import Denied, Guard
+from duologue.server.metrics import CONTENT_TYPE, Metrics
+from duologue.session.meters import Meters
+
+OPEN_PATHS = frozenset({"/", "/health", "/ready", "/v1/health", "/favicon.ico"})
+"""Answered without a key: they tell nothing of anybody."""
+
+
+class EngineState(BaseModel):
+    """One engine on its way up."""
+
+    role: str = Field(description="vad, stt, llm or tts")
+    name: str
+    state: str = Field(description="waiting, loading, ready or failed")
+    about: str = ""
+    took_s: float | None = None
+    error: str | None = Field(default=None, description="why it failed, and what to do about it")
+
+
+class Readiness(BaseModel):
+    """Whether sessions are taken."""
+
+    ready: bool
+    engines: list[EngineState]
+
+
+class Health(BaseModel):
+    """The same by role, as unmute's clients ask for it."""
+
+    ok: bool
+    vad_up: bool
+    stt_up: bool
+    llm_up: bool
+    tts_up: bool
+    sessions: int
+    version: str
+    engines: list[EngineState]
+
+
+class Model(BaseModel):
+    """A model, as OpenAI's API lists it."""
+
+    id: str
+    object: str = "model"
+    created: int
+    owned_by: str = "duologue"
+
+
+class Models(BaseModel):
+    """All of them."""
+
+    object: str = "list"
+    data: list[Model]
+
+
+class Turns(BaseModel):
+    """The latest turns, newest first; nothing that anybody said."""
+
+    turns: list[dict[str, Any]]
+
+
+class ErrorBody(BaseModel):
+    """An error in OpenAI's form."""
+
+    error: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Facade:
+    """What the routes read.
+
+    Attributes:
+        engines: their states, as they are now.
+        models: names that `/v1/models` lists.
+    """
+
+    guard: Guard
+    meters: Meters
+    metrics: Metrics
+    engines: Callable[[], list[EngineState]]
+    is_ready: Callable[[], bool]
+    models: Callable[[], list[str]]
+
+
+_DENIALS: dict[int | str, dict[str, Any]] = {401: {"model": ErrorBody}, 403: {"model": ErrorBody}}
+
+
+def create_api(facade: Facade) -> FastAPI:
+    """The application; the audio socket is not part of it (`transports.websocket`)."""
+    api = FastAPI(
+        title="Duologue", version=__version__, summary="Spoken conversation, self-hosted."
+    )
+    page = (files("duologue") / "server" / "page.html").read_text(encoding="utf-8")
+
+    @api.middleware("http")
+    async def admit(
+        request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        if request.url.path not in OPEN_PATHS:
+            denied = facade.guard.check(dict(request.headers))
+            if denied is not None:
+                return denial(denied)
+        return await call_next(request)
+
+    @api.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def index() -> HTMLResponse:
+        return HTMLResponse(page)
+
+    api.include_router(_health_routes(facade))
+    api.include_router(_model_routes(facade))
+    api.include_router(_insight_routes(facade))
+    return api
+
+
+def _health_routes(facade: Facade) -> APIRouter:
+    routes = APIRouter(tags=["health"])
+
+    @routes.get("/health", summary="Is the process alive?")
+    async def health() -> dict[str, str]:
+        return {"status": "ok", "version": __version__}
+
+    @routes.get("/ready", response_model=Readiness, responses={503: {"model": Readiness}})
+    async def ready() -> Response:
+        """Are all engines loaded, and have they run?"""
+        is_ready = facade.is_ready()
+        body = Readiness(ready=is_ready, engines=facade.engines())
+        return JSONResponse(body.model_dump(), 200 if is_ready else 503)
+
+    @routes.get("/v1/health")
+    async def health_by_role() -> Health:
+        """Which parts work."""
+        engines = facade.engines()
+        up = {e.role for e in engines if e.state == "ready"}
+        return Health(
+            ok=facade.is_ready(),
+            vad_up="vad" in up,
+            stt_up="stt" in up,
+            llm_up="llm" in up,
+            tts_up="tts" in up,
+            sessions=facade.meters.live,
+            version=__version__,
+            engines=engines,
+        )
+
+    return routes
+
+
+def _model_routes(facade: Facade) -> APIRouter:
+    routes = APIRouter(tags=["models"], responses=_DENIALS)
+    started = int(time.time())
+
+    @routes.get("/v1/models")
+    async def models() -> Models:
+        """Names that a client may ask for; whichever it asks for, the loaded engines answer."""
+        return Models(data=[Model(id=name, created=started) for name in facade.models()])
+
+    @routes.get(
+        "/v1/models/{model_id}", response_model=Model, responses={404: {"model": ErrorBody}}
+    )
+    async def model(model_id: str) -> Model | Response:
+        """One of them."""
+        if model_id in facade.models():
+            return Model(id=model_id, created=started)
+        message = f"The model '{model_id}' does not exist here."
+        return denial(Denied(404, "model_not_found", message))
+
+    return routes
+
+
+def _insight_routes(facade: Facade) -> APIRouter:
+    routes = APIRouter(tags=["insight"], responses=_DENIALS)
+
+    @routes.get("/v1/turns")
+    async def turns(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Turns:
+        """The waterfall of each of the latest turns, with the reason of every decision."""
+        latest = list(facade.meters.turns)[-limit:]
+        return Turns(turns=[turn.as_dict() for turn in reversed(latest)])
+
+    @routes.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """For Prometheus."""
+        return Response(facade.metrics.text(), media_type=CONTENT_TYPE)
+
+    return routes
+
+
+def denial(denied: Denied) -> JSONResponse:
+    """A refusal in OpenAI's form."""
+    error = {
+        "message": denied.message,
+        "type": "invalid_request_error",
+        "param": None,
+        "code": denied.code,
+    }
+    headers = {"WWW-Authenticate": "Bearer"} if denied.status == 401 else None
+    return JSONResponse({"error": error}, denied.status, headers)

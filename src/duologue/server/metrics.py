@@ -1,0 +1,96 @@
+"""What Prometheus scrapes: read from the meters at the moment of the scrape, not kept twice."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from duologue.session.meters import STAGES, Meters, Turn
+
+BUCKETS_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_COUNTERS = {
+    "sessions": "Sessions opened.",
+    "sessions_failed": "Sessions that ended because of an error of ours.",
+    "sessions_refused": "Connections refused because the server was full.",
+    "interruptions": "Answers that the user stopped by speaking.",
+    "false_alarms": "Answers held for a sound that turned out to be nothing, and resumed.",
+    "transcripts_failed": "Utterances that no engine could transcribe.",
+    "underruns": "Times a listener ran dry in the middle of an answer.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """Numbers that are read when asked for."""
+
+    lag_ms: Callable[[], Iterable[float]]
+    windows: Callable[[], tuple[int, int]]
+    fallbacks: Callable[[], int]
+    engine_streams: Callable[[], dict[str, int]]
+
+
+class Metrics:
+    """The `/metrics` of one server."""
+
+    def __init__(self, meters: Meters, gauges: Gauges) -> None:
+        self._meters = meters
+        self._gauges = gauges
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        self._stages = Histogram(
+            "duologue_turn_seconds",
+            "From the end of the user's speech to each stage of the turn.",
+            ["stage"],
+            buckets=BUCKETS_S,
+            registry=self._registry,
+        )
+        meters.on_turn = self._observe
+
+    def text(self) -> bytes:
+        """The exposition."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterable[Metric]:
+        """For the registry."""
+        meters, gauges = self._meters, self._gauges
+        yield _gauge("duologue_sessions_open", "Sessions that are open.", meters.live)
+        for name, text in _COUNTERS.items():
+            yield CounterMetricFamily(f"duologue_{name}", text, meters.counts[name])
+        outcomes = CounterMetricFamily(
+            "duologue_turns", "Turns by their outcome.", labels=["outcome"]
+        )
+        for name, count in sorted(meters.counts.items()):
+            if name.startswith("turn:"):
+                outcomes.add_metric([name.removeprefix("turn:")], count)
+        yield outcomes
+        lag = sorted(gauges.lag_ms())
+        text = "Lateness of the 20 ms tick over its last 512 runs."
+        family = GaugeMetricFamily("duologue_event_loop_lag_seconds", text, labels=["quantile"])
+        for name, share in (("0.5", 0.5), ("0.95", 0.95), ("1", 1.0)):
+            family.add_metric([name], lag[int(share * (len(lag) - 1))] / 1000 if lag else 0.0)
+        yield family
+        windows, skipped = gauges.windows()
+        text = "Windows of 32 ms judged for speech."
+        yield CounterMetricFamily("duologue_vad_windows", text, windows)
+        text = "Windows with nothing in them, which the model did not see."
+        yield CounterMetricFamily("duologue_vad_windows_hushed", text, skipped)
+        text = "Streams taken up by the next engine of a chain."
+        yield CounterMetricFamily("duologue_engine_fallbacks", text, gauges.fallbacks())
+        streams = GaugeMetricFamily("duologue_engine_streams", "Open streams.", labels=["engine"])
+        for engine, count in gauges.engine_streams().items():
+            streams.add_metric([engine], count)
+        yield streams
+
+    def _observe(self, turn: Turn) -> None:
+        self._meters.counts[f"turn:{turn.outcome}"] += 1
+        for stage in STAGES:
+            if stage in turn.marks:
+                self._stages.labels(stage).observe(max(0.0, turn.marks[stage] / 1000))
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value)

@@ -1,0 +1,132 @@
+"""Settings: the only reader of the environment and of duologue.toml.
+
+Command line > environment (`DUOLOGUE_<NAME>`) > ./duologue.toml (`<name>`) > default.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from duologue.core.errors import SetupError
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+PREFIX = "DUOLOGUE_"
+FILE = "duologue.toml"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one server behaves.
+
+    Attributes:
+        host: address to bind; beyond the own machine only with an API key, or with `no_auth` said.
+        api_key: keys that open the server, separated by commas.
+        no_auth: nobody needs a key, even from other machines.
+        origin: web origins that may use the server besides its own pages, separated by commas; "*" for all.
+        tls: "auto" for a self-made certificate, or "CERT,KEY" files.
+        engines: which set; fake: the policy of the fake one ("stt_ms=200,llm_tokens=20,fail=0.01").
+        stt, tts: engines in order of preference, separated by commas: "whisper:/path,pocketsphinx".
+        llm_url: an OpenAI-compatible server ("http://127.0.0.1:11434/v1"), with its model and key.
+        instructions: the system prompt of sessions that set none.
+        model: the name under which `/v1/models` lists what is loaded.
+        max_sessions: conversations at a time.
+        lead_ms: how far ahead of the listener an answer is sent.
+        journal_dir: where each session's journal is written; it holds what was said. Empty: nowhere.
+        models_dir: where `duologue models pull` puts files; the user's data directory if empty.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 8_000
+    api_key: str = ""
+    no_auth: bool = False
+    origin: str = ""
+    tls: str = ""
+    engines: Literal["embedded", "fake"] = "embedded"
+    fake: str = ""
+    stt: str = ""
+    tts: str = ""
+    llm_url: str = ""
+    llm_model: str = ""
+    llm_api_key: str = ""
+    instructions: str = (
+        "You are a friendly voice assistant. Answer in one or two short spoken sentences, "
+        "without lists or markup."
+    )
+    model: str = "duologue"
+    max_sessions: Annotated[int, msgspec.Meta(ge=1)] = 200
+    lead_ms: Annotated[int, msgspec.Meta(ge=40, le=1_000)] = 120
+    journal_dir: str = ""
+    models_dir: str = ""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The API keys."""
+        return listed(self.api_key)
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The web origins."""
+        return listed(self.origin)
+
+    @property
+    def models_folder(self) -> Path:
+        """Where model files are."""
+        return Path(self.models_dir).expanduser() if self.models_dir else data_home() / "models"
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """What stands between the commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def data_home() -> Path:
+    """The user's data directory of Duologue."""
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "duologue"
+
+
+def variable(name: str) -> str:
+    """One `DUOLOGUE_` variable, for commands that need no more; empty if it is not set."""
+    return os.environ.get(PREFIX + name, "")
+
+
+def load(given: Mapping[str, Any], file: Path = Path(FILE)) -> Settings:
+    """Read all sources; `given` comes from the command line and wins.
+
+    Raises:
+        SetupError: a value that cannot be, an unknown name in the file, or a server open to all unsaid.
+    """
+    merged = {**_from_file(file), **_from_environment(), **given}
+    try:
+        settings = msgspec.convert(merged, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SetupError(
+            "setting_invalid",
+            f"A setting cannot be used: {error}.",
+            remedy=f"See `duologue serve --help`, DUOLOGUE_… in the environment, and {FILE}.",
+        ) from error
+    if settings.host not in LOOPBACK and not settings.keys and not settings.no_auth:
+        raise SetupError(
+            "no_api_key",
+            f"Binding to {settings.host} would open this server to everybody who can reach it.",
+            remedy="Set DUOLOGUE_API_KEY (or --api-key), or say --no-auth if that is meant.",
+        )
+    return settings
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SetupError("settings_file_invalid", f"{file} is no TOML: {error}.") from error
+
+
+def _from_environment() -> dict[str, str]:
+    names = {PREFIX + name.upper(): name for name in Settings.__struct_fields__}
+    return {name: os.environ[key] for key, name in names.items() if key in os.environ}
