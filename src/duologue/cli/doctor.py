@@ -1,0 +1,184 @@
+"""`duologue doctor`: what is installed, what works, what to do about the rest. Engines found are loaded and run."""
+
+import argparse
+import asyncio
+import platform
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+from duologue import __version__, settings
+from duologue.core.capabilities import Role
+from duologue.core.errors import DuologueError
+
+Verdict = Literal["works", "absent", "broken"]
+
+MARKS = {"works": "ok  ", "absent": "-   ", "broken": "FAIL"}
+
+NEEDED = {Role.VAD: "detect speech", Role.STT: "understand", Role.LLM: "answer", Role.TTS: "speak"}
+
+OPTIONAL_ENGINES = {
+    "whisper": "conversation-grade hearing",
+    "flite": "the clearest embedded English voice",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `remedy` says what to do, where something is to be done."""
+
+    what: str
+    verdict: Verdict
+    detail: str
+    remedy: str = ""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    return argparse.ArgumentParser(
+        prog="duologue doctor",
+        description="Look at everything a server needs here. Exit code 0 if one can run, else 1.",
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Examine, print, conclude."""
+    parser().parse_args(argv)
+    print(f"Duologue {__version__} on Python {platform.python_version()}, {platform.platform()}\n")
+    works: set[Role] = set()
+    for role, finding in asyncio.run(_examine_engines()):
+        _show(finding)
+        if finding.verdict == "works":
+            works.add(role)
+    for finding in (*_look_around(), *asyncio.run(_look_for_llm())):
+        _show(finding)
+    missing = [f"nothing here can {verb}" for role, verb in NEEDED.items() if role not in works]
+    print(
+        f"\n{'A server can run here.' if not missing else 'No server can run: ' + '; '.join(missing)}"
+    )
+    return 1 if missing else 0
+
+
+def _show(finding: Finding) -> None:
+    print(f"{MARKS[finding.verdict]} {finding.what:24s} {finding.detail}")
+    if finding.remedy:
+        print(f"     {'':24s} -> {finding.remedy}")
+
+
+async def _examine_engines() -> list[tuple[Role, Finding]]:
+    from duologue.engines import registry
+
+    return [
+        (role, await _examine(role, name))
+        for role in Role
+        for name in registry.names(role)
+        if not name.startswith("fake-") and name != "openai"
+    ]
+
+
+async def _examine(role: Role, name: str) -> Finding:
+    """Load an engine and run it, as a server would."""
+    from duologue.engines import registry
+    from duologue.engines.base import BlockingEngine
+    from duologue.engines.pool_subprocess import SubprocessPool
+
+    what, began = f"{role} {name}", time.monotonic()
+    try:
+        spec, argument = registry.find(name, role)
+        if spec.is_own_process:
+            async with SubprocessPool(spec, argument, processes=1) as pool:
+                await pool.start()
+        else:
+            engine = spec.make(argument)
+            await asyncio.to_thread(engine.load)
+            await asyncio.to_thread(engine.warm_up)
+            if isinstance(engine, BlockingEngine):
+                engine.close()
+    except DuologueError as error:
+        wanted = OPTIONAL_ENGINES.get(name)
+        detail = f"{error.message} It would be {wanted}." if wanted else error.message
+        return Finding(what, "absent" if wanted else "broken", detail, error.remedy)
+    took_s = time.monotonic() - began
+    return Finding(what, "works", f"{spec.about}; loaded and run in {took_s:.1f} s")
+
+
+def _look_around() -> Iterator[Finding]:
+    yield _package("sounddevice", "sound card of `duologue talk`", "duologue[device]")
+    yield _package("faster_whisper", "engine `whisper`", "duologue[whisper]", "faster-whisper")
+    yield _port(settings.Settings().port)
+    keys = settings.listed(settings.variable("API_KEY"))
+    text = f"{len(keys)} set" if keys else "none: the server binds to this machine only"
+    yield Finding("API keys", "works" if keys else "absent", text)
+
+
+def _package(module: str, use: str, extra: str, name: str = "") -> Finding:
+    try:
+        found = version(name or module)
+    except PackageNotFoundError:
+        return Finding(module, "absent", f"not installed ({use})", f"pip install '{extra}'")
+    if module == "sounddevice":
+        return _sound_card(found)
+    return Finding(module, "works", f"{found} ({use})")
+
+
+def _sound_card(found: str) -> Finding:
+    try:
+        import sounddevice
+
+        devices = len(sounddevice.query_devices())
+    except OSError as error:
+        return Finding(
+            "sounddevice",
+            "absent",
+            f"{found}, but {error}",
+            "install libportaudio2; only `duologue talk` with a microphone needs it",
+        )
+    remedy = "" if devices else "only `duologue talk` with a microphone needs one"
+    return Finding(
+        "sounddevice", "works" if devices else "absent", f"{found}, {devices} devices", remedy
+    )
+
+
+def _port(port: int) -> Finding:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        is_taken = probe.connect_ex(("127.0.0.1", port)) == 0
+    if is_taken:
+        return Finding(f"port {port}", "absent", "something listens there", "use --port")
+    return Finding(f"port {port}", "works", "free")
+
+
+async def _look_for_llm() -> list[Finding]:
+    from duologue.engines import local_llms
+
+    if url := settings.variable("LLM_URL"):
+        return [await _try_llm(url)]
+    found = await local_llms.find(skip_ports=())
+    if not found:
+        remedy = "run Ollama, llama.cpp or vLLM, or set DUOLOGUE_LLM_URL"
+        text = "none: answers come from the offline skills"
+        return [Finding("language model", "absent", text, remedy)]
+    return [
+        Finding("language model", "works", f"{llm.name} at {llm.url}", f"--llm-url {llm.url}")
+        for llm in found
+    ]
+
+
+async def _try_llm(url: str) -> Finding:
+    from duologue.engines.llm_openai import OpenAIResponder
+
+    model = settings.variable("LLM_MODEL")
+    try:
+        responder = OpenAIResponder(url, model, settings.variable("LLM_API_KEY"))
+        await asyncio.to_thread(responder.load)
+    except DuologueError as error:
+        return Finding("language model", "broken", error.message, error.remedy)
+    return Finding("language model", "works", f"{model or 'its first model'} at {url}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

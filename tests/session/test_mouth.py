@@ -1,0 +1,170 @@
+from dataclasses import dataclass, field
+
+from duologue.core.audio import AudioFormat
+from duologue.session.mouth import AHEAD_MS, Mouth
+from duologue.session.pacer import Pacer
+
+
+class Hand:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Line:
+    heard: list[str] = field(default_factory=list)
+    frames: list[tuple[float, int]] = field(default_factory=list)
+    clock: Hand = field(default_factory=Hand)
+
+    def send(self, pcm: bytes) -> None:
+        self.frames.append((self.clock.now, len(pcm)))
+
+    def audible(self) -> None:
+        self.heard.append("audible")
+
+    def all_sent(self) -> None:
+        self.heard.append("sent")
+
+    def all_heard(self) -> None:
+        self.heard.append("heard")
+
+    @property
+    def ms(self) -> float:
+        return sum(size for _, size in self.frames) / 48
+
+
+def mouth() -> tuple[Mouth, Line, Pacer, Hand]:
+    clock = Hand()
+    pacer = Pacer(clock)
+    made, line = Mouth(pacer, clock, lead_ms=120), Line(clock=clock)
+    made.begin(line)
+    return made, line, pacer, clock
+
+
+def run(pacer: Pacer, clock: Hand, ms: int) -> None:
+    for _ in range(ms // 20):
+        clock.now += 20
+        pacer.tick(clock.now)
+
+
+def sound(ms: float) -> bytes:
+    return bytes(int(ms * 48))
+
+
+def test_the_lead_goes_out_at_once_and_then_a_frame_a_tick() -> None:
+    m, line, pacer, clock = mouth()
+    m.push(sound(1000))
+    assert line.ms == 120
+    assert line.heard == ["audible"]
+    run(pacer, clock, 400)
+    assert line.ms == 520
+    assert m.waiting_ms == 480
+
+
+def test_sent_and_heard_are_two_moments() -> None:
+    m, line, pacer, clock = mouth()
+    m.push(sound(200))
+    m.finish()
+    run(pacer, clock, 80)
+    assert line.heard == ["audible", "sent"]
+    run(pacer, clock, 100)
+    assert line.heard == ["audible", "sent"]
+    run(pacer, clock, 20)
+    assert line.heard == ["audible", "sent", "heard"]
+    assert m.heard_ms() == m.sent_ms == 200
+
+
+def test_the_last_frame_may_be_short_and_no_sample_is_lost() -> None:
+    m, line, pacer, clock = mouth()
+    for size in (7, 100, 1, 33, 2, 57):
+        m.push(sound(size))
+    m.finish()
+    run(pacer, clock, 400)
+    assert line.ms == 200
+    assert {size for _, size in line.frames[:-1]} == {960}
+
+
+def test_a_stall_of_the_loop_is_made_up_for_and_no_more() -> None:
+    m, line, pacer, clock = mouth()
+    m.push(sound(1000))
+    clock.now += 90
+    pacer.tick(clock.now)
+    assert line.ms == 220  # 90 ms were heard, 120 ahead, in whole frames
+
+
+def test_holding_sends_nothing_and_going_on_loses_nothing() -> None:
+    m, line, pacer, clock = mouth()
+    m.push(sound(1000))
+    run(pacer, clock, 200)
+    m.hold()
+    run(pacer, clock, 500)
+    assert line.ms == 320
+    assert m.heard_ms() == 320
+    m.resume()
+    m.finish()
+    run(pacer, clock, 1200)
+    assert line.ms == 1000
+    assert line.heard == ["audible", "sent", "heard"]
+    assert m.underruns == 0
+
+
+def test_stopping_drops_the_rest_and_reports_nothing() -> None:
+    m, line, pacer, clock = mouth()
+    m.push(sound(1000))
+    run(pacer, clock, 200)
+    m.stop()
+    run(pacer, clock, 2000)
+    assert line.ms == 320
+    assert line.heard == ["audible"]
+    assert m.heard_ms() == 320
+
+
+def test_a_slow_voice_is_an_underrun() -> None:
+    m, _line, pacer, clock = mouth()
+    m.push(sound(100))
+    run(pacer, clock, 300)
+    m.push(sound(100))
+    assert m.underruns == 1
+    m.begin(Line(clock=clock))
+    assert m.underruns == 1
+
+
+async def test_a_full_mouth_makes_the_voice_wait() -> None:
+    m, _, pacer, clock = mouth()
+    await m.room()
+    m.push(sound(AHEAD_MS + 500))
+    assert not m._room.is_set()
+    run(pacer, clock, AHEAD_MS // 2 + 1000)
+    await m.room()
+    m.push(sound(AHEAD_MS))
+    m.stop()
+    await m.room()
+
+
+def test_the_next_answer_may_begin_while_the_last_is_still_heard() -> None:
+    m, line, pacer, clock = mouth()
+    m.push(sound(200))
+    m.finish()
+    run(pacer, clock, 100)
+    assert line.heard == ["audible", "sent"]
+    m.begin(Line(clock=clock))
+    assert line.heard == ["audible", "sent", "heard"]
+
+
+def test_frames_follow_the_format() -> None:
+    m, line, _, _ = mouth()
+    m.set_format(AudioFormat(8_000))
+    m.push(bytes(8_000))
+    assert {size for _, size in line.frames} == {320}
+
+
+def test_an_unpaced_mouth_sends_all_at_once() -> None:
+    clock = Hand()
+    m, line = Mouth(Pacer(clock), clock, lead_ms=float("inf")), Line(clock=clock)
+    m.begin(line)
+    m.push(sound(30_000))
+    m.finish()
+    assert line.ms == 30_000
+    assert line.heard == ["audible", "sent"]
