@@ -93,8 +93,8 @@ class RealtimeWire:
 
     def _read(self, event: Any, event_id: str | None) -> Iterator[Step]:
         judged = event
-        if isinstance(event, dict) and event.get("type") == "session.update":
-            judged = {**event, "session": lenient(event.get("session"))}
+        if isinstance(event, dict) and event.get("type") == "session.update" and "session" in event:
+            judged = {**event, "session": lenient(event["session"])}
         check(judged)
         match event["type"]:
             case "session.update":

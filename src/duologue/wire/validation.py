@@ -50,8 +50,10 @@ def check(event: Any) -> dict[str, Any]:
 
 def _explain(error: ValidationError) -> MalformedEvent:
     """The most telling of pydantic's complaints, in the protocol's words."""
-    found = error.errors(include_url=False, include_input=False)
-    worst = max(found, key=lambda e: (not _is_other_branch(e), len(e["loc"])))
+    found: list[Any] = error.errors(include_url=False, include_input=False)
+    for name in ("type", "role"):
+        found = _of_meant_branches(found, name) or found
+    worst = max(found, key=lambda e: len(e["loc"]))
     param = _param(worst["loc"])
     if worst["type"] == "missing":
         message = f"Missing required parameter: '{param}'."
@@ -59,9 +61,10 @@ def _explain(error: ValidationError) -> MalformedEvent:
     return MalformedEvent("invalid_value", f"Invalid '{param}': {worst['msg']}.", param=param)
 
 
-def _is_other_branch(error: Any) -> bool:
-    """A complaint only of a union's member that was not meant."""
-    return error["type"] == "literal_error" and error["loc"][-1] in ("type", "role")
+def _of_meant_branches(found: list[Any], name: str) -> list[Any]:
+    """Of a union's members, leave out those that `name` ("type") says were not meant."""
+    others = [e["loc"][:-1] for e in found if e["type"] == "literal_error" and e["loc"][-1] == name]
+    return [e for e in found if not any(e["loc"][: len(o)] == o for o in others)]
 
 
 def _param(loc: tuple[int | str, ...]) -> str:

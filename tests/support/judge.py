@@ -1,0 +1,184 @@
+"""The judge of what we send: the `openai` package's own types, and the protocol's documented order.
+
+`Referee` is fed a connection's server events and raises on the first that is not legal: an unknown type or
+field value, an id that links to nothing, an event out of its order. It is itself tested on broken streams.
+"""
+
+import json
+from functools import cache
+from typing import Any, get_args
+
+from openai.types.realtime import RealtimeServerEvent
+from pydantic import BaseModel
+
+
+class Illegal(AssertionError):
+    """An event that no server of this protocol would send here."""
+
+
+@cache
+def server_events() -> dict[str, type[BaseModel]]:
+    """The SDK's model for each type of server event."""
+    models = {}
+    for model in get_args(get_args(RealtimeServerEvent)[0]):
+        (kind, *_) = get_args(model.model_fields["type"].annotation)
+        models[kind] = model
+    return models
+
+
+class Referee:
+    """One connection's events, in order."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+        self._ids: set[str] = set()
+        self._items: set[str] = set()
+        self._committed: set[str] = set()
+        self._speech: str | None = None
+        self._last_ms = 0
+        self._response: dict[str, Any] | None = None
+        self._open: dict[int, dict[str, Any]] = {}  # output index -> what was told of it
+        self._closed: list[str] = []
+
+    def see(self, data: bytes | str) -> dict[str, Any]:
+        """Judge the next event; returns it as plain data."""
+        event: dict[str, Any] = json.loads(data)
+        kind = event.get("type", "")
+        self._need(kind in server_events(), f"unknown type {kind!r}")
+        server_events()[kind].model_validate(event, strict=False)
+        self._need(event["event_id"] not in self._ids, "an event_id was used twice")
+        self._ids.add(event["event_id"])
+        if not self.seen:
+            self._need(kind == "session.created", "the first event is session.created")
+        handler = getattr(self, "_" + kind.replace(".", "_"), None)
+        if handler is not None:
+            handler(event)
+        self.seen.append(event)
+        return event
+
+    def types(self) -> list[str]:
+        """What came, without the deltas."""
+        return [e["type"] for e in self.seen if not e["type"].endswith(".delta")]
+
+    @staticmethod
+    def _need(held: object, what: str) -> None:
+        if not held:
+            raise Illegal(what)
+
+    # --- the user's side ---
+    def _input_audio_buffer_speech_started(self, e: dict[str, Any]) -> None:
+        self._need(self._speech is None, "speech started twice")
+        self._need(e["audio_start_ms"] >= 0, "time counts from 0")
+        self._speech = e["item_id"]
+
+    def _input_audio_buffer_speech_stopped(self, e: dict[str, Any]) -> None:
+        self._need(e["item_id"] == self._speech, "speech stopped that had not started")
+        self._need(e["audio_end_ms"] >= self._last_ms, "time ran backwards")
+        self._last_ms = e["audio_end_ms"]
+
+    def _input_audio_buffer_committed(self, e: dict[str, Any]) -> None:
+        if self._speech is not None:
+            self._need(e["item_id"] == self._speech, "another item than the one announced")
+        self._speech = None
+        self._need(
+            e["previous_item_id"] is None or e["previous_item_id"] in self._items,
+            "previous_item_id links to nothing",
+        )
+        self._committed.add(e["item_id"])
+
+    def _input_audio_buffer_cleared(self, e: dict[str, Any]) -> None:
+        self._speech = None
+
+    def _conversation_item_added(self, e: dict[str, Any]) -> None:
+        item = e["item"]
+        self._need(item["id"] not in self._items, "an item was added twice")
+        previous = e["previous_item_id"]
+        self._need(previous is None or previous in self._items, "previous_item_id links to nothing")
+        self._items.add(item["id"])
+
+    def _conversation_item_done(self, e: dict[str, Any]) -> None:
+        self._need(e["item"]["id"] in self._items, "an item is done that was not added")
+
+    def _conversation_item_deleted(self, e: dict[str, Any]) -> None:
+        self._need(e["item_id"] in self._items, "an item was deleted that was not there")
+
+    def _conversation_item_input_audio_transcription_completed(self, e: dict[str, Any]) -> None:
+        self._need(e["item_id"] in self._committed, "a transcript of an item not committed")
+
+    # --- answers ---
+    def _response_created(self, e: dict[str, Any]) -> None:
+        self._need(self._response is None, "a response began before the last was done")
+        self._need(e["response"]["status"] == "in_progress", "a response begins in progress")
+        self._response, self._open, self._closed = e["response"], {}, []
+
+    def _of_response(self, e: dict[str, Any]) -> None:
+        self._need(self._response is not None, f"{e['type']} outside a response")
+        assert self._response is not None
+        self._need(e["response_id"] == self._response["id"], f"{e['type']} of another response")
+
+    def _response_output_item_added(self, e: dict[str, Any]) -> None:
+        self._of_response(e)
+        self._need(e["output_index"] == len(self._open) + len(self._closed), "output_index jumps")
+        self._open[e["output_index"]] = {"id": e["item"]["id"], "text": "", "part": False}
+
+    def _part(self, e: dict[str, Any]) -> dict[str, Any]:
+        self._of_response(e)
+        self._need(e["output_index"] in self._open, f"{e['type']} of an item that is not open")
+        part = self._open[e["output_index"]]
+        self._need(part["id"] == e["item_id"], f"{e['type']} of another item")
+        return part
+
+    def _response_content_part_added(self, e: dict[str, Any]) -> None:
+        self._part(e)["part"] = True
+
+    def _response_output_audio_delta(self, e: dict[str, Any]) -> None:
+        self._need(self._part(e)["part"], "sound before its content part")
+        self._need(e["delta"], "an empty delta")
+
+    def _grow(self, e: dict[str, Any]) -> None:
+        part = self._part(e)
+        self._need(part["part"] or "arguments" in e["type"], "text before its content part")
+        part["text"] += e["delta"]
+
+    _response_output_audio_transcript_delta = _grow
+    _response_output_text_delta = _grow
+    _response_function_call_arguments_delta = _grow
+
+    def _response_output_audio_transcript_done(self, e: dict[str, Any]) -> None:
+        self._need(self._part(e)["text"] == e["transcript"], "the transcript is not its deltas")
+
+    def _response_output_text_done(self, e: dict[str, Any]) -> None:
+        self._need(self._part(e)["text"] == e["text"], "the text is not its deltas")
+
+    def _response_function_call_arguments_done(self, e: dict[str, Any]) -> None:
+        self._need(self._part(e)["text"] == e["arguments"], "the arguments are not their deltas")
+
+    def _response_content_part_done(self, e: dict[str, Any]) -> None:
+        part = self._part(e)
+        told = e["part"].get("transcript", e["part"].get("text"))
+        self._need(part["text"] == told, "the content part is not its deltas")
+
+    def _response_output_item_done(self, e: dict[str, Any]) -> None:
+        self._of_response(e)
+        self._need(e["output_index"] in self._open, "an item is done that is not open")
+        part = self._open.pop(e["output_index"])
+        item = e["item"]
+        if item["type"] == "message":
+            kept = item["content"][0].get("transcript", item["content"][0].get("text"))
+            whole = item["status"] == "completed"
+            fits = part["text"] == kept if whole else part["text"].startswith(kept)
+            self._need(fits, "the item is not what was told of it")
+        self._closed.append(item["id"])
+
+    def _response_done(self, e: dict[str, Any]) -> None:
+        response = e["response"]
+        self._need(self._response is not None, "a response is done that had not begun")
+        assert self._response is not None
+        self._need(response["id"] == self._response["id"], "another response is done")
+        self._need(not self._open, "a response is done with items open")
+        self._need(
+            [i["id"] for i in response["output"]] == self._closed, "its output is not its items"
+        )
+        self._need(response["usage"] is not None, "a response without usage")
+        self._need(response["status"] != "in_progress", "a response is done in progress")
+        self._response = None
