@@ -197,7 +197,8 @@ class _Listener(picows.WSListener):
         self._transport.send(picows.WSMsgType.TEXT, data)
         if self._is_slow and self._unsent() > MAX_UNSENT_BYTES:
             log.warning("! a client reads too slowly, %d bytes are unsent: closed", self._unsent())
-            self._transport.disconnect(graceful=False)
+            transport, self._transport = self._transport, None
+            transport.disconnect(graceful=False)
 
     def close(self, code: int, reason: str = "") -> None:
         if self._transport is not None:
