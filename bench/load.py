@@ -82,10 +82,9 @@ class Load:
 
     async def run(self, url: str, sessions: int, turns: int) -> dict[str, Any]:
         """Talk, and report."""
-        talkers = []
-        for _ in range(sessions):
-            _, talker = await picows.ws_connect(lambda: Talker(self.update), url)
-            talkers.append(talker)
+        talkers = [Talker(self.update) for _ in range(sessions)]
+        for talker in talkers:
+            await picows.ws_connect(lambda talker=talker: talker, url)  # type: ignore[misc]
         await asyncio.sleep(0.5)
         began = time.perf_counter() + 0.1
         offsets = [TURN_S * n / sessions for n in range(sessions)]

@@ -66,7 +66,7 @@ class Server:
     def rss_mib(self) -> float:
         """Resident memory, children included."""
         family = [self.process, *self.process.children(recursive=True)]
-        return sum(p.memory_info().rss for p in family) / 2**20
+        return float(sum(p.memory_info().rss for p in family)) / 2**20
 
 
 @contextmanager
@@ -131,15 +131,15 @@ def drive(server: Server, sessions: int, turns: int, pcm: Path, ends_ms: float) 
 
 
 def measure(row: Row, port: int, turns: int, pcm: Path, ends_ms: float) -> float:
-    """One fresh server, warmed by one turn, then measured; returns its idle memory."""
+    """One fresh server, measured once (again, up to three times, while the client is late); its idle memory."""
     with running(row.name, port) as server:
         idle_mib = server.rss_mib()
         for attempt in range(3):
             before = server.cpu_s()
             result = drive(server, row.sessions, turns, pcm, ends_ms)
             if result["client_late_p99_ms"] <= LATE_MS or attempt == 2:
+                row.add(result, server.cpu_s() - before, server.rss_mib())
                 break
-        row.add(result, server.cpu_s() - before, server.rss_mib())
         return idle_mib
 
 

@@ -1,0 +1,1 @@
+"""What draws documents from the code."""
