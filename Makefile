@@ -6,6 +6,12 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 MODEL := src/duologue/assets/silero_vad.onnx
+PIP_FLAGS := --quiet --disable-pip-version-check
+
+# The full tests' environment: everything at once, kept between checkouts under the hash of its pins.
+FULL_PINS := requirements/server.txt requirements/dev.txt requirements/whisper.txt requirements/browser.txt
+FULL_HASH := $(shell cat $(FULL_PINS) | sha256sum | cut -c1-16)
+FULL := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/duologue/envs/$(FULL_HASH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev serve test test-all check fmt bench eval eval-turns soak docs pins
@@ -18,12 +24,12 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/server.stamp: requirements/server.txt pyproject.toml hatch_build.py | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/server.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/server.txt
+	$(BIN)/python -m pip install $(PIP_FLAGS) --no-build-isolation --no-deps --editable .
 	@touch $@
 
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/server.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/dev.txt
 	@touch $@
 
 $(MODEL): requirements/assets.txt $(VENV)/server.stamp
@@ -39,8 +45,14 @@ serve: setup ## run the server on http://127.0.0.1:8000 (PORT=…, HOST=…, ARG
 test: setup-dev ## the tests that need nothing beside the repository (minutes)
 	$(BIN)/python -m pytest -m "not full" $(ARGS)
 
-test-all: setup-dev ## everything: browser, foreign clients, whisper (needs .ci/setup)
-	$(BIN)/python -m pytest $(ARGS)
+$(FULL)/pins.stamp: $(FULL_PINS)
+	$(PYTHON) -m venv $(FULL)
+	for pins in $(FULL_PINS); do $(FULL)/bin/python -m pip install $(PIP_FLAGS) --require-hashes -r $$pins || exit 1; done
+	@touch $@
+
+test-all: setup-dev $(FULL)/pins.stamp ## everything: also the browser and Whisper (needs .ci/setup)
+	$(FULL)/bin/python -m pip install $(PIP_FLAGS) --no-build-isolation --no-deps --editable .
+	$(FULL)/bin/python -m pytest $(ARGS)
 
 check: setup-dev ## lint, types, imports, spelling
 	$(BIN)/ruff check .
@@ -72,3 +84,5 @@ pins: ## recompile requirements/*.txt (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml requirements/build.in --extra server -o requirements/server.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/dev.in -c requirements/server.txt -o requirements/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-deps requirements/assets.in -o requirements/assets.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/whisper.in -c requirements/server.txt -o requirements/whisper.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/browser.in -c requirements/server.txt -c requirements/dev.txt -o requirements/browser.txt

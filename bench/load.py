@@ -84,7 +84,7 @@ class Load:
         """Talk, and report."""
         talkers = [Talker(self.update) for _ in range(sessions)]
         for talker in talkers:
-            await picows.ws_connect(lambda talker=talker: talker, url)  # type: ignore[misc]
+            await picows.ws_connect(lambda talker=talker: talker, url)
         await asyncio.sleep(0.5)
         began = time.perf_counter() + 0.1
         offsets = [TURN_S * n / sessions for n in range(sessions)]

@@ -161,8 +161,8 @@ def build(settings: Settings) -> House:
     vad_spec, vad_argument = registry.find("silero", Role.VAD)
     vad = vad_spec.make(vad_argument)
     parts = [Part(Role.VAD, "silero", vad_spec.about, lambda: _load_here(vad))]
-    parts += _pooled(Role.STT, _stt_names(settings))
-    parts += _pooled(Role.TTS, _tts_names(settings))
+    parts += _pooled(Role.STT, _stt_names(settings), settings.models_folder)
+    parts += _pooled(Role.TTS, _tts_names(settings), settings.models_folder)
     responder, llm = _responder(settings)
     parts.append(llm)
     chains: dict[Role, list[Any]] = {Role.STT: [], Role.TTS: []}
@@ -312,10 +312,12 @@ def _fake(role: str, settings: Settings) -> str:
     return f"fake-{role}:{settings.fake}" if settings.fake else f"fake-{role}"
 
 
-def _pooled(role: Role, names: Sequence[str]) -> list[Part]:
+def _pooled(role: Role, names: Sequence[str], folder: Path) -> list[Part]:
     parts = []
     for name in names:
         spec, argument = registry.find(name, role)
+        if spec.locate is not None:
+            argument = spec.locate(argument, folder)
         pool: Pool = (
             SubprocessPool(spec, argument)
             if spec.is_own_process

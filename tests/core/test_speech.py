@@ -35,9 +35,9 @@ def test_nothing_is_certain_while_a_change_is_in_the_balance() -> None:
     segmenter = SpeechSegmenter(SpeechPolicy())
     segmenter.feed(0)
     segmenter.feed(0.9)
-    assert (segmenter.certain, segmenter.position) == (32, 1024)
+    assert (segmenter.certain, segmenter.position, segmenter.settled) == (32, 1024, False)
     segmenter.feed(0)
-    assert segmenter.certain == 96
+    assert (segmenter.certain, segmenter.settled) == (96, True)
 
 
 def test_deemed_silence_ends_speech_where_the_sound_ended() -> None:

@@ -16,6 +16,7 @@ in the group `duologue.engines`; importing the module must be cheap, so heavy im
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from duologue.core.capabilities import Capabilities, Role
@@ -102,6 +103,8 @@ class EngineSpec:
     Attributes:
         name: what users write; "name:argument" passes the argument to `make`.
         processes: how many processes to spread it over, where it needs processes; 0 for one a core.
+        locate: for engines whose argument may be the bare name of a model: (argument, models folder) -> the
+            argument with the model's path written out.
         is_own_process: it must not share the server's process: it holds the GIL, may crash, or its licence asks so.
     """
 
@@ -112,3 +115,4 @@ class EngineSpec:
     is_own_process: bool = False
     processes: int = 1
     about: str = ""
+    locate: Callable[[str, Path], str] | None = None
