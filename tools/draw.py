@@ -51,9 +51,11 @@ def _picture() -> str:
     lines = ["```mermaid", "stateDiagram-v2", "  [*] --> OPEN"]
     for floor in Floor:
         for fact, cell in RULES[floor].items():
-            for go in cell:
-                if go.to is not None and go.to is not floor:
-                    lines.append(f"  {floor.name} --> {go.to.name}: {_edge(fact.__name__, go)}")
+            lines += [
+                f"  {floor.name} --> {go.to.name}: {_edge(fact.__name__, go)}"
+                for go in cell
+                if go.to is not None and go.to is not floor
+            ]
     return "\n".join([*lines, "```", ""])
 
 

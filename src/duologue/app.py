@@ -236,7 +236,7 @@ def _offer(
     tell: Callable[[str, str, tuple[str, ...]], None], listening: socket.socket
 ) -> Callable[[], Awaitable[None]]:
     async def look() -> None:
-        from duologue.engines import local_llms
+        from duologue.engines.chat import local_llms
 
         for found in await local_llms.find(skip_ports=(listening.getsockname()[1],)):
             tell(found.name, found.url, tuple(found.models))
@@ -303,9 +303,9 @@ def _tts_names(settings: Settings) -> Sequence[str]:
         return listed(settings.tts)
     if settings.engines == "fake":
         return [_fake("tts", settings)]
-    from duologue.engines import tts_flite
+    from duologue.engines.voices import flite
 
-    return ["flite", "espeak"] if tts_flite.available() else ["espeak"]
+    return ["flite", "espeak"] if flite.available() else ["espeak"]
 
 
 def _fake(role: str, settings: Settings) -> str:
@@ -329,7 +329,7 @@ def _pooled(role: Role, names: Sequence[str], folder: Path) -> list[Part]:
 
 def _responder(settings: Settings) -> tuple[Responder, Part]:
     if settings.llm_url:
-        from duologue.engines.llm_openai import OpenAIResponder
+        from duologue.engines.chat.responder import OpenAIResponder
 
         remote = OpenAIResponder(settings.llm_url, settings.llm_model, settings.llm_api_key)
         about = f"{settings.llm_model or 'the first model'} at {settings.llm_url}"

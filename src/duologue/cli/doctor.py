@@ -153,7 +153,7 @@ def _port(port: int) -> Finding:
 
 
 async def _look_for_llm() -> list[Finding]:
-    from duologue.engines import local_llms
+    from duologue.engines.chat import local_llms
 
     if url := settings.variable("LLM_URL"):
         return [await _try_llm(url)]
@@ -169,7 +169,7 @@ async def _look_for_llm() -> list[Finding]:
 
 
 async def _try_llm(url: str) -> Finding:
-    from duologue.engines.llm_openai import OpenAIResponder
+    from duologue.engines.chat.responder import OpenAIResponder
 
     model = settings.variable("LLM_MODEL")
     try:

@@ -3,7 +3,7 @@
 import sys
 
 from duologue import settings
-from duologue.engines.models import command
+from duologue.engines.models.store import command
 
 
 def main(argv: list[str]) -> int:

@@ -1,1 +1,1 @@
-"""Models behind one seam; one file an adapter, its heavy import inside the factory."""
+"""Models behind one seam; one package or file an adapter, its heavy import inside the factory."""

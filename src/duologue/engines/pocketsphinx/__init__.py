@@ -1,0 +1,1 @@
+"""The embedded recogniser, pocketsphinx, and the language models that are built for it."""

@@ -1,0 +1,72 @@
+"""What a client says is likely to be heard -> phrases of plain words, as a recogniser's dictionary spells them.
+
+Hints are written for readers and machines: "Set_thermostat", "turnOnLights", "Gate 21, please!". Spoken, they
+are words: numbers are said, punctuation ends a phrase, letters lose their accents.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
+
+Phrases = tuple[tuple[str, ...], ...]
+
+MAX_WORDS = 600
+"""Words taken of all hints together: a long menu. What comes after it is not listened for."""
+
+_ENDS = re.compile(r"[.:]+(?=\s|$)|[,;!?()\[\]{}<>\"|/\n\t•–—]+")
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_WORD = re.compile(r"[a-z]+(?:'[a-z]+)*|\d+")
+_BELOW_TWENTY = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen"
+).split()
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_LONGEST_NUMBER = 6
+"""Digits of the longest number that is read as one; a longer one is read digit by digit."""
+
+
+@lru_cache(maxsize=64)
+def phrases(hints: tuple[str, ...]) -> Phrases:
+    """Each different phrase once, in order, up to `MAX_WORDS` words."""
+    found: dict[tuple[str, ...], None] = {}
+    left = MAX_WORDS
+    for hint in hints:
+        for part in _ENDS.split(_HUMP.sub(" ", _plain(hint))):
+            words = tuple(_words(part))[:left]
+            if words and words not in found:
+                found[words] = None
+                left -= len(words)
+    return tuple(found)
+
+
+def _plain(text: str) -> str:
+    """Without accents, and with one kind of apostrophe."""
+    text = unicodedata.normalize("NFKD", text).replace("’", "'")
+    return "".join(letter for letter in text if not unicodedata.combining(letter))
+
+
+def _words(part: str) -> Iterable[str]:
+    for word in _WORD.findall(part.lower()):
+        if word.isdigit():
+            yield from spoken(word)
+        else:
+            yield word
+
+
+def spoken(digits: str) -> list[str]:
+    """A number as English words, without "and": "214" is "two hundred fourteen"."""
+    if len(digits) > _LONGEST_NUMBER or (len(digits) > 1 and digits.startswith("0")):
+        return [_BELOW_TWENTY[int(digit)] for digit in digits]
+    return _cardinal(int(digits))
+
+
+def _cardinal(number: int) -> list[str]:
+    if number < len(_BELOW_TWENTY):
+        return [_BELOW_TWENTY[number]]
+    for size, name in ((1000, "thousand"), (100, "hundred")):
+        if number >= size:
+            rest = _cardinal(number % size) if number % size else []
+            return [*_cardinal(number // size), name, *rest]
+    tens, ones = divmod(number, 10)
+    return [_TENS[tens - 2], *([_BELOW_TWENTY[ones]] if ones else [])]

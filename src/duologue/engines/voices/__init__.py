@@ -1,0 +1,1 @@
+"""The embedded voices, espeak-ng and flite, and what turns their raw sound into speech."""

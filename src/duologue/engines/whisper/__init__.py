@@ -1,0 +1,1 @@
+"""Whisper by faster-whisper: one model shared by all streams."""

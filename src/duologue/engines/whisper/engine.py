@@ -1,0 +1,301 @@
+"""Recognition by Whisper, on faster-whisper and CTranslate2: of conversation grade, in a hundred languages.
+
+    --stt whisper:small                 a model of the models folder (`duologue models pull small`)
+    --stt whisper:/path/to/model        a folder in CTranslate2's format
+    --stt whisper:small@cpu:4           on the CPU with four threads; @cuda:1 on the second GPU
+
+One model serves all streams through `shared_model`: each stream collects its sound, and asks for a final at
+each flush and for a partial about once a second. Nothing is ever downloaded here.
+
+Whatever its length, sound is padded to the 30 s that Whisper was trained on, so a call has a price that
+hardly depends on how much was said.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from duologue.core.audio import STREAM, AudioFrame, ms_to_samples
+from duologue.core.capabilities import Capabilities, Role
+from duologue.core.errors import EngineError, EngineLost
+from duologue.engines.base import (
+    BlockingEngine,
+    Emit,
+    EngineSpec,
+    Flush,
+    Inbox,
+    Item,
+    StreamCancelled,
+)
+from duologue.engines.models.store import DEFAULT_FOLDER
+from duologue.engines.whisper import files, load
+from duologue.engines.whisper.shared_model import Job, SharedModel, wall_ms
+from duologue.engines.whisper.speech_window import Samples, SpeechWindow, is_audible
+from duologue.ports import Clock, Final, Partial, StreamOptions, SttOptions
+
+log = logging.getLogger("duologue.engines")
+
+MAX_STREAMS = 32
+"""Streams of one model at most; fewer where it is slow, see `ANSWER_WITHIN_S`."""
+
+MIN_STREAMS = 2
+"""A speaker may go on while the previous utterance is still being transcribed."""
+
+ANSWER_WITHIN_S = 4.0
+"""If all streams ask at once, the last is to be answered within this: below the five seconds after which the
+resilient pool gives an engine up. So a slow machine takes fewer streams instead of losing them."""
+
+WARM_UP_MS = 3_000
+"""As long as a spoken command."""
+
+SLOW_MS = 1_500
+"""A call of this length makes a conversation halting; the log says so."""
+
+PARTIAL_EVERY_MS = 1_000
+"""New sound between two partials of a stream; a word or three."""
+
+POLL_S = 0.025
+"""How often a stream that waits for the model looks whether anybody still wants it; the seam allows 50 ms."""
+
+FINAL_BEAMS = 5
+"""As in the Whisper paper. Costs some 5 % more than greedy search here, for the encoder costs the most."""
+
+NO_SPEECH = 0.6
+"""Sound is no speech if the model gives that more probability than this, and is less sure of the text ..."""
+
+LOG_PROBABILITY = -1.0
+"""... than this on average. Both from the Whisper paper, section 4.5."""
+
+TOKENS_PER_S = 20
+"""Bound for an answer: fast English is 5 tokens a second; scripts that Whisper spells in bytes three times that.
+Without one, a model that has begun to repeat itself goes on until its context is full."""
+
+TOKENS_AT_LEAST = 24
+TOKENS_AT_MOST = 220
+"""Half of Whisper's context of 448, less the few tokens of its prompt; the other half is for hints."""
+
+HINT_CHARS = 600
+"""Hints are cut after this, at a phrase: about 150 tokens of English, of which Whisper takes up to 223."""
+
+
+class Whisper(BlockingEngine):
+    """See the module.
+
+    Args:
+        argument: MODEL[@cpu[:THREADS] | @cuda[:INDEX]]; MODEL is a folder, or a name in the models folder.
+        clock: by which the model's calls are timed.
+    """
+
+    def __init__(self, argument: str = "", *, clock: Clock = wall_ms) -> None:
+        self.capabilities = SPEC.capabilities
+        self._choice = files.Choice.parse(argument)
+        self._clock = clock
+        self._model: Any = None
+        self._shared: SharedModel[_Work] | None = None
+        self._languages: frozenset[str] = frozenset()
+
+    def load(self) -> None:
+        """Open the model on the first device that works.
+
+        Raises:
+            EngineUnavailable: faster-whisper, the model or a file of it is missing, or no device works.
+        """
+        whisper = load.library()
+        folder = self._choice.folder(DEFAULT_FOLDER)
+        files.check(folder)
+        self._model = load.open_model(whisper, folder, self._choice)
+        languages = tuple(self._model.supported_languages)
+        self._languages = frozenset(languages)
+        self.capabilities = replace(self.capabilities, languages=languages)
+        self._shared = SharedModel(self._transcribe, clock=self._clock)
+
+    def warm_up(self) -> None:
+        """Run what streams will ask for, and see how many of them this machine can answer in time."""
+        assert self._shared is not None
+        sound = np.random.default_rng(0).normal(0, 0.05, ms_to_samples(WARM_UP_MS))
+        work = _Work(sound.astype(np.float32), FINAL_BEAMS)
+        took_ms = []
+        for _ in range(2):  # the first also pays for memory
+            job = self._shared.ask(self, work, is_final=True)
+            job.wait(None)
+            job.text()
+            took_ms.append(self._shared.last_call_ms)
+        streams = int(ANSWER_WITHIN_S * 1000 / min(took_ms))
+        streams = max(MIN_STREAMS, min(MAX_STREAMS, streams))
+        self.capabilities = replace(self.capabilities, max_streams=streams)
+        level = logging.WARNING if min(took_ms) > SLOW_MS else logging.INFO
+        log.log(level, "~ whisper takes %.0f ms a call here: %d streams", min(took_ms), streams)
+
+    def close(self) -> None:
+        """Stop the model's thread and let the model go."""
+        if self._shared is not None:
+            self._shared.close()
+        self._shared = self._model = None
+
+    def run(self, options: StreamOptions, inbox: Inbox, emit: Emit) -> None:
+        """See `BlockingEngine.run`."""
+        assert isinstance(options, SttOptions)
+        shared = self._shared
+        assert shared is not None
+        stream = _Stream(shared, self._asked(options), inbox, emit)
+        try:
+            for item in inbox:
+                stream.take(item)
+        finally:
+            shared.withdraw(stream)
+
+    def _asked(self, options: SttOptions) -> "_Manner":
+        language = options.language.lower().replace("_", "-").partition("-")[0]
+        if language and language not in self._languages:
+            log.info("~ whisper does not know the language '%s', and detects it", language)
+            language = ""
+        if len(self._languages) == 1:
+            (language,) = self._languages
+        return _Manner(language, _hotwords(options.hints))
+
+    def _transcribe(self, work: "_Work") -> str:
+        """One call of the model; in the model's thread.
+
+        A language that is not known is detected on the encoder's output of the same call ("multilingual");
+        without a language faster-whisper would encode everything twice.
+        """
+        seconds = len(work.sound) / STREAM.rate_hz
+        try:
+            segments, _ = self._model.transcribe(
+                work.sound,
+                language=work.manner.language or "en",
+                multilingual=not work.manner.language,
+                hotwords=work.manner.hotwords or None,
+                beam_size=work.beams,
+                temperature=0.0,
+                condition_on_previous_text=False,
+                vad_filter=False,
+                without_timestamps=True,
+                no_speech_threshold=NO_SPEECH,
+                log_prob_threshold=LOG_PROBABILITY,
+                compression_ratio_threshold=None,
+                max_new_tokens=min(TOKENS_AT_MOST, TOKENS_AT_LEAST + int(seconds * TOKENS_PER_S)),
+            )
+            return "".join(segment.text for segment in segments).strip()
+        except (RuntimeError, ValueError, MemoryError) as error:
+            raise EngineLost(
+                "whisper_failed",
+                f"Speech recognition by Whisper failed: {load.reason(error)}.",
+                remedy="If it goes on, use a smaller model or another device (whisper:NAME@cpu).",
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Manner:
+    """How a stream's sound is to be transcribed: `language` is empty if it is to be detected."""
+
+    language: str = ""
+    hotwords: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One call of the model."""
+
+    sound: Samples
+    beams: int
+    manner: _Manner = _Manner()
+
+
+class _Stream:
+    """One utterance."""
+
+    def __init__(
+        self, shared: SharedModel[_Work], manner: _Manner, inbox: Inbox, emit: Emit
+    ) -> None:
+        self._shared = shared
+        self._manner = manner
+        self._inbox = inbox
+        self._emit = emit
+        self._window = SpeechWindow()
+        self._upto = 0
+        self._settled: list[Job[_Work]] = []  # pieces that outgrew the window since the last flush
+        self._partial: Job[_Work] | None = None
+        self._partial_at = ms_to_samples(PARTIAL_EVERY_MS)
+        self._said = ""
+
+    def take(self, item: Item) -> None:
+        """The next of the inbox."""
+        if isinstance(item, AudioFrame):
+            self._hear(item)
+        elif isinstance(item, Flush):
+            self._finish(item.id)
+
+    def _hear(self, frame: AudioFrame) -> None:
+        self._upto = frame.end
+        if (piece := self._window.add(frame.pcm)) is not None:
+            self._settle(piece)
+        self._tell_partial()
+        if self._window.samples >= self._partial_at:
+            self._partial_at = self._window.samples + ms_to_samples(PARTIAL_EVERY_MS)
+            sound = self._window.peek()
+            if is_audible(sound):
+                work = _Work(sound, 1, self._manner)
+                self._partial = self._shared.ask(self, work, is_final=False)
+
+    def _settle(self, piece: Samples) -> None:
+        """Have a piece transcribed for good; what is said of it before is no longer wanted."""
+        self._partial = None
+        self._partial_at = ms_to_samples(PARTIAL_EVERY_MS)
+        if is_audible(piece):
+            work = _Work(piece, FINAL_BEAMS, self._manner)
+            self._settled.append(self._shared.ask(self, work, is_final=True))
+
+    def _tell_partial(self) -> None:
+        if self._partial is None or not self._partial.is_over:
+            return
+        partial, self._partial = self._partial, None
+        try:
+            text = _joined([job.text() for job in self._settled] + [partial.text()])
+        except EngineError:
+            return  # the final will say so, if it fails as well
+        if text != self._said:
+            self._said = text
+            self._emit(Partial(text))
+
+    def _finish(self, flush_id: int) -> None:
+        self._settle(self._window.take())
+        text = _joined([self._outcome(job) for job in self._settled])
+        self._settled.clear()
+        self._said = ""
+        self._emit(Final(flush_id, self._upto, text))
+
+    def _outcome(self, job: Job[_Work]) -> str:
+        while not job.wait(POLL_S):
+            if self._inbox.cancelled:
+                raise StreamCancelled
+        return job.text()
+
+
+def _joined(texts: list[str]) -> str:
+    return " ".join(text for text in texts if text)
+
+
+def _hotwords(hints: tuple[str, ...]) -> str:
+    """Hints as one line; a hint must not hold what the model takes for a control token."""
+    line = ""
+    for hint in hints:
+        phrase = " ".join(hint.replace("<|", " ").split())
+        longer = f"{line}, {phrase}" if line else phrase
+        if len(longer) > HINT_CHARS:
+            break
+        line = longer
+    return line
+
+
+SPEC = EngineSpec(
+    "whisper",
+    Role.STT,
+    Capabilities(rate_hz=16_000, streaming=False, max_streams=MAX_STREAMS, ram_mib=320),
+    Whisper,
+    about="Whisper (MIT) on faster-whisper: conversation grade",
+    locate=files.in_folder,
+)
+"""`ram_mib` is measured, of the base model in 8 bits; tiny takes 240, small 610."""

@@ -1,0 +1,177 @@
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from duologue.core.conversation import FunctionCall, FunctionResult, Item, Message, Part
+from duologue.core.options import ReplyOptions, Tool
+from duologue.engines.chat.messages import NO_RESULT, SILENCE, messages, request_body
+from duologue.ports import Prompt
+
+
+def user(text: str | None) -> Item:
+    return Message("u", "user", (Part("input_audio", text),))
+
+
+def ours(text: str) -> Item:
+    return Message("a", "assistant", (Part("output_audio", text),), "incomplete")
+
+
+def call(call_id: str, arguments: str = "{}", **more: Any) -> Item:
+    return FunctionCall(f"item_{call_id}", call_id, "light", arguments, **more)
+
+
+def result(call_id: str, output: str = "done") -> Item:
+    return FunctionResult(f"result_{call_id}", call_id, output)
+
+
+def roles(items: Sequence[Item]) -> list[str]:
+    return [message["role"] for message in messages(items)]
+
+
+def test_what_was_heard_is_what_was_said() -> None:
+    items = [user("tell me a story"), ours("Once upon"), user("stop")]
+    assert messages(items, "Be brief.") == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "tell me a story"},
+        {"role": "assistant", "content": "Once upon"},
+        {"role": "user", "content": "stop"},
+    ]
+
+
+def test_silence_is_left_out_and_neighbours_become_one() -> None:
+    items = [user("hello"), ours(""), user(None), user("are you there"), user("  ")]
+    assert messages(items) == [{"role": "user", "content": "hello\nare you there"}]
+
+
+def test_parts_of_one_message_belong_together() -> None:
+    parts = (Part("input_text", "look"), Part("input_audio", None), Part("input_audio", "at this"))
+    assert messages([Message("u", "user", parts)])[0]["content"] == "look at this"
+
+
+def test_a_system_message_in_the_middle_stays_there() -> None:
+    note = Message("s", "system", (Part("input_text", "It is dark now."),))
+    assert roles([user("hello"), ours("Hi."), note, user("light")]) == [
+        "user",
+        "assistant",
+        "system",
+        "user",
+    ]
+
+
+@pytest.mark.parametrize("instructions", ["", "Greet the user."])
+def test_where_nobody_has_spoken_the_user_is_said_to_be_silent(instructions: str) -> None:
+    assert messages([], instructions)[-1] == {"role": "user", "content": SILENCE}
+    assert [m["role"] for m in messages([ours("Hello!"), user("hi")], instructions)][-3:] == [
+        "user",
+        "assistant",
+        "user",
+    ]
+
+
+def test_a_call_belongs_to_the_words_before_it() -> None:
+    chat = messages([user("light"), ours("One moment."), call("c1"), result("c1", "on")])
+    assert chat[1] == {
+        "role": "assistant",
+        "content": "One moment.",
+        "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "light", "arguments": "{}"}}
+        ],
+    }
+    assert chat[2] == {"role": "tool", "tool_call_id": "c1", "content": "on"}
+
+
+def test_parallel_calls_and_calls_one_after_the_other() -> None:
+    both = messages([user("x"), call("c1"), call("c2"), result("c2", "two"), result("c1", "one")])
+    assert [m["role"] for m in both] == ["user", "assistant", "tool", "tool"]
+    assert [m["content"] for m in both[2:]] == ["one", "two"]
+    in_turn = [user("x"), call("c1"), result("c1"), call("c2"), result("c2")]
+    assert roles(in_turn) == ["user", "assistant", "tool", "assistant", "tool"]
+
+
+def test_a_result_is_moved_to_its_call_over_what_was_said_meanwhile() -> None:
+    items = [user("light"), call("c1"), user("and hurry"), result("c1", "on")]
+    chat = messages(items)
+    assert [m["role"] for m in chat] == ["user", "assistant", "tool", "user"]
+    assert chat[2]["content"] == "on"
+
+
+def test_a_call_without_a_result_says_so() -> None:
+    assert messages([user("light"), call("c1"), user("well")])[2]["content"] == NO_RESULT
+
+
+def test_what_has_no_partner_or_was_broken_off_is_left_out() -> None:
+    items = [
+        result("c0"),
+        user("light"),
+        call("c1", '{"a', status="incomplete"),
+        call("c2"),
+        call("c2"),
+        result("c2"),
+        result("c2", "the later word counts"),
+    ]
+    chat = messages(items)
+    assert [m["role"] for m in chat] == ["user", "assistant", "tool"]
+    assert chat[2]["content"] == "the later word counts"
+
+
+@pytest.mark.parametrize("arguments", ["", "{", "[1]", "null", "[" * 100_000])
+def test_arguments_are_always_an_object(arguments: str) -> None:
+    made = messages([user("x"), call("c1", arguments)])[1]["tool_calls"]
+    assert made[0]["function"]["arguments"] == "{}"
+
+
+def test_tools_are_offered_only_where_there_are_any() -> None:
+    tool = Tool("light", "", {})
+    body = request_body(Prompt((user("x"),), ReplyOptions(tools=(tool,))), "m")
+    assert body["tools"][0]["function"]["parameters"] == {"type": "object", "properties": {}}
+    assert "tool_choice" not in body
+    forced = ReplyOptions(tools=(tool,), tool_choice="required")
+    assert request_body(Prompt((), forced), "m")["tool_choice"] == "required"
+    bare = request_body(Prompt((), ReplyOptions(tool_choice="required")), "m")
+    assert not {"tools", "tool_choice", "max_tokens", "temperature"} & bare.keys()
+
+
+ITEMS = st.lists(
+    st.one_of(
+        st.sampled_from([user("a"), user(None), ours("b"), ours("")]),
+        st.builds(Message, st.just("s"), st.just("system"), st.just((Part("input_text", "c"),))),
+        st.builds(
+            call,
+            st.sampled_from("123"),
+            st.sampled_from(["{}", "{"]),
+            status=st.sampled_from(["completed", "incomplete", "in_progress"]),
+        ),
+        st.builds(result, st.sampled_from("1234")),
+    ),
+    max_size=12,
+)
+
+
+@given(ITEMS)
+def test_no_strict_server_can_refuse_it(items: list[Item]) -> None:
+    chat = messages(items)
+    owed: list[str] = []
+    talk = [m for m in chat if m["role"] != "system"]
+    assert talk[0]["role"] == "user"
+    for before, message in zip([None, *talk], talk, strict=False):
+        if message["role"] == "tool":
+            assert message["tool_call_id"] == owed.pop(0)
+            continue
+        assert not owed
+        assert message["content"] or message["tool_calls"]
+        if before is not None and "tool_calls" not in message:
+            assert before["role"] != message["role"] or _has_system_between(chat, before, message)
+        owed = [made["id"] for made in message.get("tool_calls", [])]
+    assert not owed
+    ids = [made["id"] for message in chat for made in message.get("tool_calls", [])]
+    assert len(ids) == len(set(ids))
+    json.dumps(chat)
+
+
+def _has_system_between(chat: list[Any], one: Any, other: Any) -> bool:
+    places = [at for at, message in enumerate(chat) if message is one or message is other]
+    return any(message["role"] == "system" for message in chat[places[0] : places[-1]])
