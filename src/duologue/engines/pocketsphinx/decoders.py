@@ -164,12 +164,18 @@ class Utterances:
         return " ".join(_NO_WORD.sub(" ", found.hypstr).split()) if found is not None else ""
 
     def finish(self) -> str:
-        """End the utterance begun, and say what it was; empty if none was begun."""
+        """End the utterance begun, and say what it was; empty if none was begun.
+
+        The second look, through the lattice of alternatives, finds nothing at all where none of them reaches the
+        end; what the first pass heard stands then.
+        """
         if not self._begun:
             return ""
+        first = self.text()
         with _failures():
             self.decoder.end_utt()
-        text = self.text()
+            is_found = self.decoder.hyp() is not None
+        text = self.text() if is_found else first
         self._begun = False
         return text
 
