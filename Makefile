@@ -3,6 +3,7 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 ARGS ?=
+EXTRAS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 MODEL := src/duologue/assets/silero_vad.onnx
@@ -32,11 +33,16 @@ $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/server.stamp
 	$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/dev.txt
 	@touch $@
 
+# An extra of the server: whisper.
+$(VENV)/extra-%.stamp: requirements/%.txt $(VENV)/server.stamp
+	$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r $<
+	@touch $@
+
 $(MODEL): requirements/assets.txt $(VENV)/server.stamp
 	$(BIN)/python hatch_build.py
 	@touch $@
 
-setup: $(VENV)/server.stamp $(MODEL) ## install the server into .venv
+setup: $(VENV)/server.stamp $(MODEL) $(EXTRAS:%=$(VENV)/extra-%.stamp) ## install the server into .venv (EXTRAS=whisper: also Whisper)
 setup-dev: setup $(VENV)/dev.stamp
 
 serve: setup ## run the server on http://127.0.0.1:8000 (PORT=…, HOST=…, ARGS="…")

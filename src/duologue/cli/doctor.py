@@ -107,8 +107,8 @@ async def _examine(role: Role, name: str) -> Finding:
 
 
 def _look_around() -> Iterator[Finding]:
-    yield _package("sounddevice", "sound card of `duologue talk`", "duologue[device]")
-    yield _package("faster_whisper", "engine `whisper`", "duologue[whisper]", "faster-whisper")
+    yield _package("sounddevice", "sound card of `duologue talk`", "device")
+    yield _package("faster_whisper", "engine `whisper`", "whisper", "faster-whisper")
     yield _port(settings.Settings().port)
     keys = settings.listed(settings.variable("API_KEY"))
     text = f"{len(keys)} set" if keys else "none: the server binds to this machine only"
@@ -119,7 +119,10 @@ def _package(module: str, use: str, extra: str, name: str = "") -> Finding:
     try:
         found = version(name or module)
     except PackageNotFoundError:
-        return Finding(module, "absent", f"not installed ({use})", f"pip install '{extra}'")
+        remedy = f"`pip install 'duologue[{extra}]'`"
+        if extra == "whisper":
+            remedy = f"`make setup EXTRAS={extra}`, or {remedy}"
+        return Finding(module, "absent", f"not installed ({use})", remedy)
     if module == "sounddevice":
         return _sound_card(found)
     return Finding(module, "works", f"{found} ({use})")

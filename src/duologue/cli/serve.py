@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 GRADES = {
     "pocketsphinx": "command grade: short, plain commands, in English",
     "skills": "offline skills (time, sums, units, timers); no language model",
-    "espeak": "clear but robotic",
-    "flite": "clear but robotic",
+    "espeak": "understandable, robotic",
+    "flite": "clear, robotic",
 }
 
 
@@ -95,8 +95,8 @@ def _banner(house: "House", address: str) -> None:
             lines.append(f"  {verbs[part.role]:12s}{name} ({grade})")
     if any(part.name == "pocketsphinx" for part in house.parts):
         lines.append(
-            "  conversation-grade hearing: pip install 'duologue[whisper]', then "
-            "--stt whisper:/path/to/model (README: Better ears)"
+            "  conversation-grade hearing: make setup EXTRAS=whisper, .venv/bin/duologue models pull base, "
+            "then --stt whisper:base,pocketsphinx (README: Better ears)"
         )
     lines.append(f"  Realtime API: {address.replace('http', 'ws', 1)}/v1/realtime   Ctrl-C ends it")
     print("\n".join(lines), flush=True)

@@ -95,7 +95,7 @@ def _sounddevice() -> Any:
         raise SetupError(
             "no_sound_card",
             f"The sound card cannot be used: {error}.",
-            remedy="Install duologue[device] (and libportaudio2), or talk with --file recording.wav.",
+            remedy="Install the system's libportaudio2 (and duologue[device]), or talk with --file.",
         ) from error
     return sounddevice
 

@@ -134,7 +134,8 @@ def _from_hub(source: HubSource, into: Path, by_hand: Path) -> None:
         raise EngineUnavailable(
             "hub_client_missing",
             f"{source.repo} cannot be fetched: the hub's client is not installed.",
-            remedy=f"Run `pip install 'duologue[hub]'`, or {_placing(source, by_hand)}.",
+            remedy="Run `make setup EXTRAS=whisper` or `pip install 'duologue[hub]'`, "
+            f"or {_placing(source, by_hand)}.",
         ) from error
     try:
         # A folder that is not there yet: into an existing one the client would, offline, "download" nothing

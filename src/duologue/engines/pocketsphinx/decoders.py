@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from duologue.core.audio import SAMPLE_BYTES
 from duologue.core.errors import AtCapacity, EngineLost, EngineUnavailable
 from duologue.engines.pocketsphinx.hints import Phrases
 from duologue.engines.pocketsphinx.ngrams import ArpaModel, Trigrams, fragments
@@ -41,6 +42,10 @@ MAX_REMEMBERED = 16
 BEAMS: dict[str, float] = {"beam": 1e-60, "pbeam": 1e-60, "wbeam": 1e-40, "maxwpf": 20}
 """Wider than pocketsphinx's own (1e-48, 1e-48, 7e-29), which a small model can afford: a fifth more time, a quarter
 fewer errors on commands."""
+
+LONGEST_SEARCHED = 20 * RATE_HZ
+"""Samples of the longest utterance whose alternatives are weighed at its end. That takes 0.1 s after 20 s, and grows
+with the square: 0.8 s after a minute of speech, 2 s after one of silence."""
 
 NEUTRAL_CMN = "40,3,-1,0,0,0,0,0,0,0,0,0,0"
 """The acoustic model's own first guess at a speaker's cepstral mean."""
@@ -144,16 +149,20 @@ class Utterances:
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
         self._begun = False
+        self._samples = 0  # of the utterance begun
         with _failures():
             decoder.set_cmn(NEUTRAL_CMN)
 
     def feed(self, pcm: bytes) -> None:
-        """More sound; the first begins an utterance."""
+        """More sound; the first begins an utterance. Less than a sample is nothing."""
+        if len(pcm) < SAMPLE_BYTES:
+            return
         with _failures():
             if not self._begun:
                 self.decoder.start_utt()
-                self._begun = True
+                self._begun, self._samples = True, 0
             self.decoder.process_raw(pcm)
+        self._samples += len(pcm) // SAMPLE_BYTES
 
     def text(self) -> str:
         """What the utterance begun seems to say so far; empty if none is."""
@@ -167,14 +176,15 @@ class Utterances:
         """End the utterance begun, and say what it was; empty if none was begun.
 
         The second look, through the lattice of alternatives, finds nothing at all where none of them reaches the
-        end; what the first pass heard stands then.
+        end; what the first pass heard stands then, and where it would take too long.
         """
         if not self._begun:
             return ""
         first = self.text()
         with _failures():
             self.decoder.end_utt()
-            is_found = self.decoder.hyp() is not None
+            is_short = self._samples <= LONGEST_SEARCHED
+            is_found = is_short and self.decoder.hyp() is not None
         text = self.text() if is_found else first
         self._begun = False
         return text
@@ -273,10 +283,10 @@ def make(search: Search) -> Decoder:
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """The package raises RuntimeError for every failure of the C library."""
+    """The package raises one of two errors for every failure of the C library."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise EngineLost("pocketsphinx_failed", f"The recogniser failed: {error}.") from error
 
 

@@ -7,16 +7,24 @@ are words: numbers are said, punctuation ends a phrase, letters lose their accen
 import re
 import unicodedata
 from collections.abc import Iterable
-from functools import lru_cache
 
 Phrases = tuple[tuple[str, ...], ...]
 
 MAX_WORDS = 600
 """Words taken of all hints together: a long menu. What comes after it is not listened for."""
 
-_ENDS = re.compile(r"[.:]+(?=\s|$)|[,;!?()\[\]{}<>\"|/\n\t•–—]+")
+MAX_LETTERS = 20_000
+"""Letters read of all hints together, several times what so many words need: a megabyte is not worth the time."""
+
+_ENDS = re.compile(r"(?<![.:])[.:]+(?=\s|$)|[,;!?()\[\]{}<>\"|/\n\t•–—]+")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)*|\d+")
+_BARE = str.maketrans(
+    {"’": "'", "ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th"}
+    | {"Æ": "Ae", "Œ": "Oe", "Ø": "O", "Ł": "L", "Đ": "D", "Ð": "D", "Þ": "Th"}
+)
+"""What is a letter of its own in Unicode, and not one with an accent."""
+
 _BELOW_TWENTY = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
     "sixteen seventeen eighteen nineteen"
@@ -26,23 +34,25 @@ _LONGEST_NUMBER = 6
 """Digits of the longest number that is read as one; a longer one is read digit by digit."""
 
 
-@lru_cache(maxsize=64)
 def phrases(hints: tuple[str, ...]) -> Phrases:
     """Each different phrase once, in order, up to `MAX_WORDS` words."""
     found: dict[tuple[str, ...], None] = {}
-    left = MAX_WORDS
+    left, letters = MAX_WORDS, MAX_LETTERS
     for hint in hints:
-        for part in _ENDS.split(_HUMP.sub(" ", _plain(hint))):
+        for part in _ENDS.split(_HUMP.sub(" ", _plain(hint[:letters]))):
             words = tuple(_words(part))[:left]
             if words and words not in found:
                 found[words] = None
                 left -= len(words)
+        letters -= min(letters, len(hint))
+        if not left or not letters:
+            break
     return tuple(found)
 
 
 def _plain(text: str) -> str:
     """Without accents, and with one kind of apostrophe."""
-    text = unicodedata.normalize("NFKD", text).replace("’", "'")
+    text = unicodedata.normalize("NFKD", text).translate(_BARE)
     return "".join(letter for letter in text if not unicodedata.combining(letter))
 
 

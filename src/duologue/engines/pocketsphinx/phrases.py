@@ -75,7 +75,7 @@ class Grammar:
     """Templates and the slots that they use. See the head of `assistant_phrases.txt` for the notation.
 
     Raises:
-        KeyError: while unrolling, if a slot was not defined.
+        KeyError: a slot is not defined: here for a slot's own slots, while unrolling for a sentence's.
     """
 
     def __init__(self, text: str) -> None:

@@ -17,6 +17,12 @@ LONGEST_GUESS = 24
 SHORTEST_PART = 3
 """Letters of the shorter half of a compound."""
 
+_SPELLED = re.compile(r"[a-z'._-]+")
+"""A word as the dictionary may have it."""
+
+_INITIALS = 2
+"""Letters by which the file is divided for look-ups: 8 KiB to search, not 300."""
+
 _VOWELS = "aeiouy"
 
 _SOUNDS = dict(
@@ -59,12 +65,12 @@ class Lexicon:
     """A dictionary file, and guesses for what it lacks.
 
     Args:
-        text: of the file, in lower-case ASCII; the words of one initial stand together.
+        text: of the file, in lower-case ASCII; words that begin alike stand together.
     """
 
     def __init__(self, text: bytes) -> None:
         self._text = b"\n" + text.strip() + b"\n"
-        self._blocks: dict[bytes, tuple[int, int]] = {}
+        self._blocks: dict[bytes, tuple[int, int]] = {b"": (0, len(self._text))}
 
     def words(self) -> Iterable[str]:
         """All that it has."""
@@ -84,9 +90,11 @@ class Lexicon:
         return {word: tuple(lines) for word, lines in found.items()}
 
     def look_up(self, word: str) -> Entries:
-        """The entries of one word, in well under a millisecond; empty if it has none."""
+        """The entries of one word, in some microseconds; empty if it has none."""
+        if not _SPELLED.fullmatch(word):
+            return ()
         lines: list[str] = []
-        start, end = self._block(word[:1].encode())
+        start, end = self._block(word[:_INITIALS].encode())
         key = f"\n{word} ".encode()
         while (at := self._text.find(key, start, end)) >= 0:
             lines.append(self._text[at + 1 : self._text.index(b"\n", at + 1)].decode())
@@ -111,19 +119,20 @@ class Lexicon:
     def _compound(self, word: str) -> str:
         """Two words of the dictionary written as one: "smarthome"."""
         for at in range(len(word) - SHORTEST_PART, SHORTEST_PART - 1, -1):
-            head, tail = self.look_up(word[:at]), self.look_up(word[at:])
-            if head and tail:
+            if (head := self.look_up(word[:at])) and (tail := self.look_up(word[at:])):
                 return " ".join(lines[0].split(" ", 1)[1] for lines in (head, tail))
         return ""
 
-    def _block(self, initial: bytes) -> tuple[int, int]:
-        """From where to where words begin with a letter."""
-        if initial not in self._blocks:
-            key = b"\n" + initial
-            last = self._text.rfind(key)
+    def _block(self, initials: bytes) -> tuple[int, int]:
+        """From where to where words begin with some letters."""
+        if initials not in self._blocks:
+            within = self._block(initials[:-1])
+            key = b"\n" + initials
+            last = self._text.rfind(key, *within)
             end = self._text.find(b"\n", last + 1) + 1
-            self._blocks[initial] = (self._text.find(key), end) if last >= 0 else (0, 0)
-        return self._blocks[initial]
+            first = self._text.find(key, *within)
+            self._blocks[initials] = (first, end) if last >= 0 else (0, 0)
+        return self._blocks[initials]
 
 
 def guess(word: str, *, continental: bool = False) -> str:

@@ -31,7 +31,7 @@ def library() -> Any:
         raise EngineUnavailable(
             "whisper_missing",
             f"Whisper cannot run: {error.name or 'faster-whisper'} is not installed.",
-            remedy="Run `pip install 'duologue[whisper]'`.",
+            remedy="Run `make setup EXTRAS=whisper`, or `pip install 'duologue[whisper]'`.",
         ) from error
     logging.getLogger("faster_whisper").setLevel(logging.WARNING)  # it has a line for every call
     return faster_whisper
