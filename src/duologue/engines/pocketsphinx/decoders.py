@@ -50,6 +50,9 @@ with the square: 0.8 s after a minute of speech, 2 s after one of silence."""
 NEUTRAL_CMN = "40,3,-1,0,0,0,0,0,0,0,0,0,0"
 """The acoustic model's own first guess at a speaker's cepstral mean."""
 
+_COARSE = re.compile("fuck|shit|cunt|bitch|nigg|whore|pussy|asshole|faggot")
+"""Never guessed: what is heard is said back, in kitchens with children in them."""
+
 _NO_WORD = re.compile(r"<[^>]*>|\[[^\]]*\]")
 """Silence and noises, as a hypothesis spells them."""
 
@@ -92,7 +95,8 @@ class AssistantSearches:
         self._lexicon = _lexicon(ps)
         everything = _model(ps, self._logmath, _bundled(ps, "en-us/en-us.lm.bin"))
         odds = {word: everything.prob([word]) for word in self._lexicon.words()}
-        frequent = sorted(odds, key=odds.__getitem__, reverse=True)[:BACKGROUND_WORDS]
+        clean = (word for word in odds if not _COARSE.search(word))
+        frequent = sorted(clean, key=odds.__getitem__, reverse=True)[:BACKGROUND_WORDS]
         background = {word: self._logmath.exp(odds[word]) for word in frequent}
         said = {word for phrase in assistant_phrases() for word in phrase.words}
         self._entries = self._lexicon.entries(said | set(frequent))

@@ -83,7 +83,7 @@ class Pocketsphinx(BlockingEngine):
             EngineLost: the decoder failed.
         """
         assert isinstance(options, SttOptions)
-        if options.language and options.language.lower().split("-")[0] != "en":
+        if options.language and options.language.lower()[:3].rstrip("-_") != "en":
             raise EngineRefused(
                 "stt_language_not_supported",
                 f"pocketsphinx recognises English, not '{options.language}'.",

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import chain, product
+from math import prod
 
 Words = tuple[str, ...]
 
@@ -103,14 +105,17 @@ class Grammar:
         ]
 
     def _unroll(self, template: str) -> list[Words]:
+        """All sentences of a small template; of a large one some, the same on every machine."""
         tree = _Reader(template).choice()
-        wanted = min(MAX_SENTENCES, self._size(tree))
-        dice = random.Random(template)  # seeded by its text: the same sentences on every machine
         said: dict[Words, None] = {}
-        for _ in range(3 * wanted):
-            said[tuple(self._draw(tree, dice))] = None
-            if len(said) == wanted:
-                break
+        if self._size(tree) <= MAX_SENTENCES:
+            said = dict.fromkeys(self._all(tree))
+        else:
+            dice = random.Random(template)
+            for _ in range(3 * MAX_SENTENCES):
+                said[tuple(self._draw(tree, dice))] = None
+                if len(said) == MAX_SENTENCES:
+                    break
         return [words for words in said if words]
 
     def _size(self, node: _Node) -> int:
@@ -119,13 +124,18 @@ class Grammar:
             return 1
         if isinstance(node, _Slot):
             return self._sizes[node.name]
-        total = 0
+        return sum(prod(self._size(part) for part in option) for option in node.options)
+
+    def _all(self, node: _Node) -> list[Words]:
+        if isinstance(node, str):
+            return [(node,)]
+        if isinstance(node, _Slot):
+            node = self._slots[node.name]
+        found: list[Words] = []
         for option in node.options:
-            product = 1
-            for part in option:
-                product *= self._size(part)
-            total += product
-        return total
+            parts = product(*(self._all(part) for part in option))
+            found += [tuple(chain.from_iterable(words)) for words in parts]
+        return found
 
     def _draw(self, node: _Node, dice: random.Random) -> list[str]:
         if isinstance(node, str):
