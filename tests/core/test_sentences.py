@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duologue.core.sentences import FIRST_MAX_CHARS, MAX_CHARS, Sentences
+from duologue.core.sentences import FIRST_CLAUSE_CHARS, FIRST_MAX_CHARS, MAX_CHARS, Sentences
 
 
 def speak(text: str, chunk: int = 3) -> list[str]:
@@ -42,15 +42,40 @@ def test_a_dot_that_ends_nothing(text: str) -> None:
 
 
 def test_text_without_punctuation_is_cut_at_a_space() -> None:
-    pieces = speak("word " * 100)
-    assert len(pieces[0]) <= FIRST_MAX_CHARS
-    assert all(len(piece) <= MAX_CHARS for piece in pieces)
-    assert all(piece.endswith(" ") for piece in pieces)
+    for text in ("word " * 100, "longer " * 80):
+        pieces = speak(text)
+        assert len(pieces[0]) <= FIRST_MAX_CHARS
+        assert all(len(piece) <= MAX_CHARS for piece in pieces)
+        assert all(piece.endswith(" ") for piece in pieces)
 
 
 def test_a_late_comma_is_a_better_place_than_a_space() -> None:
     text = "Yes. " + "a" * 100 + " b" * 40 + ", " + "c " * 80
     assert speak(text)[1].endswith(", ")
+
+
+@pytest.mark.parametrize(("chars", "early"), [(FIRST_CLAUSE_CHARS, True), (11, False)])
+def test_the_first_clause_has_a_least_length(chars: int, early: bool) -> None:
+    clause = "a" * (chars - 1) + ", "
+    assert (speak(clause + "and so on. More.")[0] == clause) is early
+
+
+@pytest.mark.parametrize(("comma", "cut_there"), [(125, False), (126, True), (190, True)])
+def test_the_last_comma_of_the_second_half_is_the_place(comma: int, cut_there: bool) -> None:
+    """The comma ends at this character of at most 250; an earlier one is no better."""
+    text = "a" * 49 + ", " + "b " * 40
+    text = text[: comma - 1].ljust(comma - 1, "b") + ", " + "c " * 100
+    sentences = Sentences()
+    assert sentences.push("Yes. ") == ["Yes. "]
+    first = sentences.push(text)[0]
+    assert (len(first) == comma + 1) is cut_there
+    assert first.endswith("c ") is not cut_there
+
+
+def test_nothing_is_cut_at_exactly_the_limit() -> None:
+    sentences = Sentences()
+    assert sentences.push("x" * FIRST_MAX_CHARS) == []
+    assert sentences.push("x") == ["x" * FIRST_MAX_CHARS]
 
 
 def test_a_word_without_end_is_cut_where_it_must_be() -> None:
