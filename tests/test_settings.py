@@ -26,8 +26,24 @@ def test_what_cannot_be_is_refused_by_name(text: str, tmp_path: Path) -> None:
     file.write_text(text)
     with pytest.raises(SetupError) as refused:
         settings.load({}, file)
-    assert refused.value.code == "setting_invalid"
+    unknown = text.startswith("nix")
+    assert refused.value.code == ("setting_unknown" if unknown else "setting_invalid")
     assert text.split()[0] in refused.value.message
+    assert "duologue.toml" in refused.value.message
+    assert refused.value.remedy
+
+
+def test_a_misspelt_setting_is_recognised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "duologue.toml"
+    file.write_text("prot = 8212")
+    with pytest.raises(SetupError) as refused:
+        settings.load({}, file)
+    assert refused.value.remedy == "Did you mean 'port'?"
+    monkeypatch.setenv("DUOLOGUE_STTT", "x")
+    settings.load({}, NOWHERE)
+    assert "DUOLOGUE_STTT" in caplog.text
 
 
 def test_a_file_that_is_no_toml(tmp_path: Path) -> None:

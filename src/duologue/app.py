@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -23,6 +24,7 @@ from duologue.engines.resilient import ResilientPool
 from duologue.ports import Responder
 from duologue.server.api import EngineState, Facade, create_api
 from duologue.server.auth import Guard
+from duologue.server.listening import certificate_and_key, listen, shown
 from duologue.server.metrics import Gauges, Metrics
 from duologue.session.hearing import Hearing
 from duologue.session.journal import Journal
@@ -167,7 +169,7 @@ def build(settings: Settings) -> House:
     parts.append(llm)
     chains: dict[Role, list[Any]] = {Role.STT: [], Role.TTS: []}
     resilient = ResilientPool(chains)
-    journals = Path(settings.journal_dir).expanduser() if settings.journal_dir else None
+    journals = _journal_folder(settings)
     world = World(
         pool=resilient,
         responder=responder,
@@ -191,6 +193,24 @@ def build(settings: Settings) -> House:
     return House(settings, world, reception, parts, chains, resilient)
 
 
+def _journal_folder(settings: Settings) -> Path | None:
+    """Where journals go; a folder that cannot be written is found out now, not in a conversation."""
+    if not settings.journal_dir:
+        return None
+    folder = Path(settings.journal_dir).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SetupError(
+            "journal_dir_unusable",
+            f"Journals cannot be written to {folder}: {error.strerror}.",
+            remedy="Name a folder that can be written with --journal-dir.",
+        ) from error
+    return folder
+
+
 async def serve(
     settings: Settings,
     on_ready: Callable[[House, str], None],
@@ -207,10 +227,10 @@ async def serve(
         DuologueError: it cannot run as it is set up.
     """
     house = build(settings)
-    listening = _bind(settings.host, settings.port)
+    listening = listen(settings.host, settings.port)
     server = _Server(_uvicorn_config(settings, house))
     scheme = "https" if settings.tls else "http"
-    address = f"{scheme}://{_shown(settings.host)}:{listening.getsockname()[1]}"
+    address = f"{scheme}://{shown(settings.host)}:{listening.getsockname()[1]}"
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, server.handle_exit, number, None)
@@ -227,9 +247,17 @@ async def serve(
             await server.serve([listening])
             running.cancel()
     except* DuologueError as errors:
-        raise errors.exceptions[0] from None
+        raise _first(errors) from None
     finally:
         listening.close()
+
+
+def _first(errors: BaseExceptionGroup[DuologueError]) -> BaseException:
+    """The error in a group, however deep."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _offer(
@@ -253,7 +281,7 @@ class _Server(uvicorn.Server):
 
 
 def _uvicorn_config(settings: Settings, house: House) -> uvicorn.Config:
-    certificate, key = _certificate(settings)
+    certificate, key = certificate_and_key(settings.tls, data_home() / "tls", settings.host)
     return uvicorn.Config(
         create_api(_facade(settings, house)),
         http="httptools",
@@ -294,18 +322,28 @@ def _authorise(guard: Guard, request: UpgradeRequest) -> Rejection | None:
 # --- engines ---
 def _stt_names(settings: Settings) -> Sequence[str]:
     if settings.stt:
-        return listed(settings.stt)
+        return _named(settings.stt, "stt")
     return [_fake("stt", settings)] if settings.engines == "fake" else ["pocketsphinx"]
 
 
 def _tts_names(settings: Settings) -> Sequence[str]:
     if settings.tts:
-        return listed(settings.tts)
+        return _named(settings.tts, "tts")
     if settings.engines == "fake":
         return [_fake("tts", settings)]
     from duologue.engines.voices import flite
 
     return ["flite", "espeak"] if flite.available() else ["espeak"]
+
+
+def _named(text: str, setting: str) -> Sequence[str]:
+    if names := listed(text):
+        return names
+    raise SetupError(
+        "setting_invalid",
+        f"--{setting} names no engine: '{text}'.",
+        remedy="Name one or more, separated by commas; `duologue doctor` lists them.",
+    )
 
 
 def _fake(role: str, settings: Settings) -> str:
@@ -343,39 +381,3 @@ def _responder(settings: Settings) -> tuple[Responder, Part]:
 async def _load_here(engine: Any) -> None:
     await asyncio.to_thread(engine.load)
     await asyncio.to_thread(engine.warm_up)
-
-
-# --- the socket ---
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=512)
-    except OSError as error:
-        raise SetupError(
-            "address_unavailable",
-            f"Cannot listen on {host}, port {port}: {error.strerror}.",
-            remedy="Choose another port with --port (or `make serve PORT=…`), or stop what uses it.",
-        ) from error
-
-
-def _shown(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _certificate(settings: Settings) -> tuple[str | None, str | None]:
-    if not settings.tls:
-        return None, None
-    if settings.tls == "auto":
-        from duologue.server.tls import self_made
-
-        certificate, key = self_made(data_home() / "tls", (settings.host,))
-        return str(certificate), str(key)
-    given, _, secret = settings.tls.partition(",")
-    for path in (given, secret):
-        if not path or not Path(path).is_file():
-            raise SetupError(
-                "tls_file_missing",
-                f"--tls names no certificate and key: '{path}' is no file.",
-                remedy="Use --tls auto, or --tls CERT.pem,KEY.pem.",
-            )
-    return given, secret

@@ -3,15 +3,19 @@
 Command line > environment (`DUOLOGUE_<NAME>`) > ./duologue.toml (`<name>`) > default.
 """
 
+import logging
 import os
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from duologue.core.errors import SetupError
+
+log = logging.getLogger("duologue.settings")
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 PREFIX = "DUOLOGUE_"
@@ -100,15 +104,13 @@ def load(given: Mapping[str, Any], file: Path = Path(FILE)) -> Settings:
     Raises:
         SetupError: a value that cannot be, an unknown name in the file, or a server open to all unsaid.
     """
-    merged = {**_from_file(file), **_from_environment(), **given}
-    try:
-        settings = msgspec.convert(merged, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        raise SetupError(
-            "setting_invalid",
-            f"A setting cannot be used: {error}.",
-            remedy=f"See `duologue serve --help`, DUOLOGUE_… in the environment, and {FILE}.",
-        ) from error
+    sources = {str(file): _from_file(file), "the environment": _from_environment(), "": dict(given)}
+    merged: dict[str, Any] = {}
+    for source, values in sources.items():
+        for name, value in values.items():
+            _check(source, name, value)
+            merged[name] = value
+    settings = msgspec.convert(merged, Settings, strict=False)
     if settings.host not in LOOPBACK and not settings.keys and not settings.no_auth:
         raise SetupError(
             "no_api_key",
@@ -118,15 +120,54 @@ def load(given: Mapping[str, Any], file: Path = Path(FILE)) -> Settings:
     return settings
 
 
+def _check(source: str, name: str, value: Any) -> None:
+    """Refuse a setting by its name, and say where it stands."""
+    where = f" in {source}" if source else ""
+    if name not in Settings.__struct_fields__:
+        near = get_close_matches(name, Settings.__struct_fields__, 1)
+        raise SetupError(
+            "setting_unknown",
+            f"There is no setting '{name}'{where}.",
+            remedy=f"Did you mean '{near[0]}'?" if near else "`duologue serve --help` lists them.",
+        )
+    try:
+        msgspec.convert({name: value}, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        reason = str(error).partition(" - at")[0]
+        raise SetupError(
+            "setting_invalid",
+            f"The setting '{name}'{where} cannot be {value!r}: {reason}.",
+            remedy=_CHOICES.get(name, "`duologue serve --help` says what it may be."),
+        ) from error
+
+
+_CHOICES = {
+    "engines": "It is 'embedded' or 'fake'.",
+    "log_level": "It is 'debug', 'info', 'warning' or 'error'.",
+    "port": "It is a number from 0 to 65535.",
+}
+
+
 def _from_file(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SetupError("settings_file_invalid", f"{file} is no TOML: {error}.") from error
+        raise SetupError(
+            "settings_file_invalid",
+            f"{file} is no TOML: {error}.",
+            remedy='One setting a line: host = "127.0.0.1" (words in quotes), port = 8000.',
+        ) from error
 
 
 def _from_environment() -> dict[str, str]:
     names = {PREFIX + name.upper(): name for name in Settings.__struct_fields__}
+    for key in os.environ:
+        if key.startswith(PREFIX) and key not in names and key not in _OTHERS:
+            log.warning("! %s is no setting of Duologue, and is not used", key)
     return {name: os.environ[key] for key, name in names.items() if key in os.environ}
+
+
+_OTHERS = {PREFIX + "SPEECH"}
+"""Variables of the benches."""

@@ -17,6 +17,9 @@ from tests.support.server import RunningServer, server
 pytestmark = pytest.mark.timeout(120)
 
 
+ME = str(Path(__file__))
+
+
 def duologue(*args: str, **env: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "duologue.cli", *args],
@@ -53,6 +56,23 @@ def test_wrong_calls_exit_with_2() -> None:
         (("serve", "--stt", "nix"), "engine_unknown", "Known here"),
         (("serve", "--engines", "fake", "--fake", "x=1"), "fake_policy_invalid", "stt_ms"),
         (("serve", "--engines", "fake", "--tls", "a.pem,b.pem"), "tls_file_missing", "--tls auto"),
+        (("serve", "--engines", "fake", "--tls", f"{ME},{ME}"), "tls_file_unusable", "--tls auto"),
+        (("serve", "--engines", "fake", "--journal-dir", ME), "journal_dir_unusable", "Name a"),
+        (
+            ("serve", "--engines", "fake", "--host", "192.0.2.77", "--no-auth"),
+            "address_un",
+            "--host",
+        ),
+        (("serve", "--port", "0", "--stt", ","), "setting_invalid", "--stt names no engine"),
+        (("serve", "--port", "0", "--stt", "pocketsphinx:nix"), "stt_search_unknown", "dictation"),
+        (
+            ("serve", "--port", "0", "--stt", "fake-stt", "--llm-url", "http://127.0.0.1:9/v1"),
+            "llm_unreachable",
+            "Start it",
+        ),
+        (("talk", "--url", "ftp://x", "--file"), "url_invalid", "http://HOST:PORT"),
+        (("talk", "--save", "/no-such-folder/x.wav", "--file"), "file_unwritable", "x.wav"),
+        (("talk", "--file", ME), "file_unreadable", "Give a recording"),
         (("talk", "--url", "http://127.0.0.1:9", "--file"), "server_unreachable", "make serve"),
         (("talk", "--file", "no-such.wav"), "file_unreadable", "no-such.wav"),
         (("replay", "no-such.jsonl"), "file_unreadable", "no-such.jsonl"),
@@ -65,10 +85,19 @@ def test_errors_are_told_in_two_lines_with_a_remedy(
         args = (*args, str(DATA / "commands-cards_003.flac"))
     done = duologue(*args)
     assert done.returncode == 1
-    assert f"({code})" in done.stderr
+    assert f"({code}" in done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) <= 3
+    told = done.stderr[done.stderr.index("duologue: ") :]  # behind what was logged before it
+    assert len(told.strip().splitlines()) <= 3
+
+
+def test_talk_names_a_mix_up_of_http_and_https(fake_server: RunningServer) -> None:
+    file = str(DATA / "commands-cards_003.flac")
+    done = duologue("talk", "--url", fake_server.url.replace("http", "https"), "--file", file)
+    assert (done.returncode, "server_speaks_otherwise" in done.stderr) == (1, True)
+    assert "http://" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_taken_port_is_named() -> None:

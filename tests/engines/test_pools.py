@@ -11,6 +11,7 @@ import pytest
 from duologue.core.audio import AudioFrame
 from duologue.core.capabilities import Role
 from duologue.core.errors import AtCapacity, EngineLost, EngineUnavailable
+from duologue.engines import pool_subprocess
 from duologue.engines.pool_inprocess import InProcessPool
 from duologue.engines.pool_subprocess import SubprocessPool
 from duologue.engines.threads import MAX_WAITING
@@ -207,6 +208,21 @@ async def test_what_an_engine_prints_does_not_garble_the_wire() -> None:
         stream.flush(1)
         assert await first(stream, Final)
         await stream.aclose()
+
+
+async def test_a_process_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_subprocess, "HUNG_S", 0.05)
+    async with pool_in("process", processes=1) as pool:
+        stuck, beside = await opened(pool, "a"), await opened(pool, "b")
+        (child,) = psutil.Process().children()
+        child.suspend()
+        await stuck.aclose(cancel=True)
+        gone = await first(beside, EngineGone)
+        assert gone.error.code == "engine_process_lost"
+        again = await opened(pool, "a")
+        again.flush(1)
+        assert (await first(again, Final)).text.startswith("0 samples")
+        assert pool.restarts == 1
 
 
 async def test_no_process_is_left_behind() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from duologue.core.audio import AudioFrame
 from duologue.core.capabilities import Role
-from duologue.core.errors import AtCapacity, EngineLost
+from duologue.core.errors import AtCapacity, EngineLost, EngineRefused
 from duologue.engines import resilient
 from duologue.engines.events import EventQueue
 from duologue.engines.resilient import ResilientPool
@@ -106,12 +106,29 @@ async def test_an_engine_that_is_full_or_missing_at_first_is_passed_over() -> No
         await opened(Pool(AtCapacity("full", "Full.")))
 
 
-async def test_the_last_engines_loss_is_told() -> None:
-    one = Stream()
-    stream = await opened(Pool(one))
+async def test_the_last_engine_is_asked_once_more_and_then_its_loss_is_told() -> None:
+    one, again = Stream(), Stream()
+    stream = await opened(Pool(one, again))
+    stream.offer(frame(0))
+    stream.flush(1)
     one.out.put(broken())
+    again.out.put(Final(1, 512, "heard"))
+    assert await collect(stream, 1) == [Final(1, 512, "heard")]
+    assert again.got == [frame(0), 1]
+    again.out.put(broken())
     events = await collect(stream, 5)
     assert [e.error.code for e in events if isinstance(e, EngineGone)] == ["lost"]
+
+
+async def test_an_engine_that_refuses_is_not_asked_again() -> None:
+    one, again = Stream(), Stream()
+    stream = await opened(Pool(one, again))
+    one.out.put(EngineGone(EngineRefused("no", "It refuses.")))
+    assert isinstance((await collect(stream, 1))[0], EngineGone)
+    assert again.got == []
+
+
+async def test_the_last_engines_loss_is_told_where_no_other_can_be_had() -> None:
     both = Stream()
     stream = await opened(Pool(both), Pool(AtCapacity("full", "Full.")))
     both.out.put(broken())
@@ -187,9 +204,11 @@ async def test_before_the_first_sound_another_voice_may_speak() -> None:
     other = Stream(rate_hz=22_050)
     one = Stream()
     stream = await opened(Pool(one), Pool(other), role=Role.TTS)
+    assert stream.rate_hz == 16_000
     one.out.put(broken())
-    assert isinstance((await collect(stream, 1))[0], EngineGone)
-    assert other.closed
+    other.out.put(Audio(0, b"\0\0"))
+    assert await collect(stream, 1) == [Audio(0, b"\0\0")]
+    assert stream.rate_hz == 22_050
 
 
 async def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

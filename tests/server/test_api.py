@@ -78,7 +78,7 @@ async def test_keys_guard_everything_but_the_signs_of_life() -> None:
     async with api(keys=("sesame",)) as (client, _, _):
         for path in ("/", "/health", "/ready", "/v1/health"):
             assert (await client.get(path)).status_code == 200
-        for path in ("/v1/models", "/v1/turns", "/metrics", "/docs", "/openapi.json", "/nix"):
+        for path in ("/v1/models", "/v1/turns", "/metrics", "/nix"):
             answer = await client.get(path)
             assert (answer.status_code, answer.json()["error"]["code"]) == (401, "missing_api_key")
             assert answer.headers["www-authenticate"] == "Bearer"
@@ -164,4 +164,7 @@ async def test_the_page_needs_nothing_from_elsewhere() -> None:
 async def test_the_interface_is_described() -> None:
     async with api() as (client, _, _):
         paths = (await client.get("/openapi.json")).json()["paths"]
+        page = (await client.get("/docs")).text
+        assert all(path in page for path in paths)
+        assert "//" not in page  # nothing from elsewhere
         assert {"/ready", "/v1/health", "/v1/models", "/v1/turns", "/metrics"} <= set(paths)

@@ -490,11 +490,17 @@ async def test_a_lost_transcript_is_reported_and_the_next_turn_is_heard() -> Non
 
         def fails(self) -> bool:
             self.lost += 1
-            return self.lost == 1
+            return self.lost <= 2  # it is asked a second time
 
     async with stage(stt=Once(), tts=FakeTts("tts_s=0.2")) as s:
         await s.turn()
-        assert s.ear.last(TranscriptBroke).code == "fake_stt_lost"
+        broke = s.ear.last(TranscriptBroke)
+        assert broke.code == "fake_stt_lost"
+        assert broke.message.startswith("This could not be transcribed. ")
+        assert len(broke.message) > 40  # the engine's reason
+        turn = s.world.meters.turns[-1]
+        assert turn.outcome == "not transcribed"
+        assert "not transcribed: fake_stt_lost" in turn.reasons
         assert not s.ear.of(ReplyBegan)
         await s.quiet(500)
         await s.turn()

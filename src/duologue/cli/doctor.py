@@ -50,15 +50,24 @@ def main(argv: list[str]) -> int:
     parser().parse_args(argv)
     print(f"Duologue {__version__} on Python {platform.python_version()}, {platform.platform()}\n")
     works: set[Role] = set()
+    broken = []
+    try:
+        settings.load({"no_auth": True})
+    except DuologueError as error:
+        broken.append(Finding("settings", "broken", error.message, error.remedy))
+        _show(broken[0])
     for role, finding in asyncio.run(_examine_engines()):
         _show(finding)
         if finding.verdict == "works":
             works.add(role)
     for finding in (*_look_around(), *asyncio.run(_look_for_llm())):
         _show(finding)
+        if finding.verdict == "broken":
+            broken.append(finding)
     missing = [f"nothing here can {verb}" for role, verb in NEEDED.items() if role not in works]
+    missing += [f"{finding.what} as it is set up does not work" for finding in broken]
     print(
-        f"\n{'A server can run here.' if not missing else 'No server can run: ' + '; '.join(missing)}"
+        f"\n{'No server can run: ' + '; '.join(missing) if missing else 'A server can run here.'}"
     )
     return 1 if missing else 0
 

@@ -28,7 +28,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--instructions", default="", help="system prompt of this conversation")
     p.add_argument("--hints", default="", help="phrases that will be said, separated by commas")
     p.add_argument("--language", default="", help="of your speech, as en or de")
-    p.add_argument("--wait-s", type=float, default=15.0, help="for an answer (%(default)s)")
+    p.add_argument(
+        "--wait-s", type=float, default=15.0, help="for an answer to each recording (%(default)s)"
+    )
     p.add_argument("--insecure", action="store_true", help="accept a self-made certificate")
     return p
 

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from duologue.cli.talk_sound import FRAME_MS, RATE_HZ, Files, Microphone, Silent, Speakers, WavFile
 from duologue.core.errors import SetupError
@@ -30,6 +30,12 @@ class Connection:
 
     def __init__(self, url: str, api_key: str, model: str, *, insecure: bool) -> None:
         parts = urlsplit(url if "//" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https", "ws", "wss") or not parts.netloc:
+            raise SetupError(
+                "url_invalid",
+                f"'{url}' is no address of a server.",
+                remedy="Write it as http://HOST:PORT or https://HOST:PORT.",
+            )
         is_secure = parts.scheme in ("https", "wss")
         self.http = f"{'https' if is_secure else 'http'}://{parts.netloc}"
         self.ws = (
@@ -88,6 +94,14 @@ class Conversation:
             )
         except InvalidStatus as error:
             raise _refused(error) from error
+        except InvalidMessage as error:
+            raise SetupError(
+                "server_speaks_otherwise",
+                f"What listens at {self._link.http} does not speak HTTP.",
+                remedy="If it speaks https, say --url https://…",
+            ) from error
+        except ssl.SSLError as error:
+            raise _tls_failed(self._link.http, error) from error
         self._sink.start()
         try:
             async with socket, asyncio.TaskGroup() as tasks:
@@ -139,12 +153,15 @@ class Conversation:
 
     async def _watch(self) -> None:
         """Give a recording up that is not answered, and go on when an answer was heard."""
+        if not isinstance(self._source, Files):
+            return
         for _ in range(self._source.turns):
             try:
-                async with asyncio.timeout(self._args.wait_s + 30):
+                await self._source.spoken()
+                async with asyncio.timeout(self._args.wait_s):
                     await self._done.wait()
             except TimeoutError:
-                self._say(f"  (no answer within {self._args.wait_s + 30:g} s)")
+                self._say(f"  (no answer within {self._args.wait_s:g} s)")
             self._done.clear()
             await asyncio.sleep(self._sink.left_ms() / 1000 + 0.3)
             self._source.answered()
@@ -233,6 +250,20 @@ def waterfall(marks: dict[str, float]) -> str:
             text += f" → {words} +{max(0.0, marks[name] - before):.0f}"
             before = max(before, marks[name])
     return f"{text} = {before:.0f} ms"
+
+
+def _tls_failed(address: str, error: ssl.SSLError) -> SetupError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return SetupError(
+            "certificate_not_trusted",
+            f"The certificate of {address} is not trusted: {error.verify_message}.",
+            remedy="For a certificate that the server made itself (--tls auto), say --insecure.",
+        )
+    return SetupError(
+        "server_speaks_otherwise",
+        f"What listens at {address} does not speak TLS.",
+        remedy="Say --url http://… if it is a server without --tls.",
+    )
 
 
 def _refused(error: InvalidStatus) -> SetupError:

@@ -32,7 +32,12 @@ def read_sound(path: Path) -> bytes:
                 for part in resampler.resample(frame):
                     out += bytes(part.planes[0])[: part.samples * 2]
     except (av.FFmpegError, IndexError, OSError) as error:
-        raise SetupError("file_unreadable", f"{path} cannot be read as sound: {error}.") from error
+        is_there = path.is_file()
+        raise SetupError(
+            "file_unreadable",
+            f"{path} is no sound." if is_there else f"There is no file {path}.",
+            remedy="Give a recording: wav, flac, mp3, ogg, …" if is_there else "",
+        ) from error
     return bytes(out)
 
 
@@ -41,6 +46,7 @@ class Files:
 
     def __init__(self, paths: list[Path]) -> None:
         self._sounds = [(path.name, read_sound(path)) for path in paths]
+        self._spoken = asyncio.Event()
         self._answered = asyncio.Event()
 
     @property
@@ -48,8 +54,13 @@ class Files:
         """How many answers are expected."""
         return len(self._sounds)
 
+    async def spoken(self) -> None:
+        """Wait until this recording is through."""
+        await self._spoken.wait()
+
     def answered(self) -> None:
         """Go on with the next."""
+        self._spoken.clear()
         self._answered.set()
 
     async def frames(self) -> AsyncIterator[bytes]:
@@ -58,6 +69,7 @@ class Files:
             self._answered.clear()
             for at in range(0, len(sound), FRAME_BYTES):
                 yield sound[at : at + FRAME_BYTES].ljust(FRAME_BYTES, b"\0")
+            self._spoken.set()
             while not self._answered.is_set():
                 yield SILENT_FRAME
 
@@ -190,7 +202,14 @@ class WavFile:
     """Everything that was said to us, one after another."""
 
     def __init__(self, path: Path) -> None:
-        self._file = wave.open(str(path), "wb")  # noqa: SIM115 - closed by its owner
+        try:
+            out = path.open("wb")
+        except OSError as error:
+            raise SetupError(
+                "file_unwritable", f"{path} cannot be written: {error.strerror}."
+            ) from error
+        self._out = out
+        self._file = wave.open(out, "wb")  # noqa: SIM115 - closed by its owner
         self._file.setnchannels(1)
         self._file.setsampwidth(2)
         self._file.setframerate(RATE_HZ)
@@ -202,3 +221,4 @@ class WavFile:
     def close(self) -> None:
         """Finish the file."""
         self._file.close()
+        self._out.close()

@@ -39,6 +39,10 @@ START_TIMEOUT_S = 120.0
 
 STOP_TIMEOUT_S = 2.0
 
+HUNG_S = 10.0
+"""A stream that was cancelled ends within 50 ms by the engines' contract, and after seconds on a machine that is far
+behind; if it has not by then, its process hangs and is replaced."""
+
 READ_BYTES = 64 * 1024
 
 
@@ -190,6 +194,12 @@ class _Child:
         if stream is not None:
             stream.handle(message)
 
+    def check(self, number: int) -> None:
+        """Kill the process if this stream, cancelled long ago, is still at work in it."""
+        if number in self.streams and self._process is not None:
+            log.warning("! %s does not answer any more; its process is killed", self._name)
+            _kill(self._process)
+
     def _lost(self, ready: "asyncio.Future[Capabilities]", reason: str) -> None:
         if not ready.done():
             text = f"{self._name} could not be started. {reason}"
@@ -239,7 +249,11 @@ class _PipedStream:
         self._child.send(pipe.Shut(self._number, cancel))
         if cancel:
             self._events.close()
-            return  # the other process keeps its place until it has ended there
+            if (
+                not self._ended.is_set()
+            ):  # the other process keeps its place until it has ended there
+                asyncio.get_running_loop().call_later(HUNG_S, self._child.check, self._number)
+            return
         await self._ended.wait()
 
     def taken(self) -> None:

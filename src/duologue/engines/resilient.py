@@ -1,8 +1,9 @@
 """Above every pool: a stream that stops answering is taken up by the next engine, with nothing lost.
 
-The simplest form: a time limit on what is owed, and fallbacks in order. What was offered since the last
-`Final` is kept and offered again. Once sound was given out no second engine continues it, for a sentence
-said half by one voice and half by another is worse than one broken off.
+The simplest form: a time limit on what is owed, and fallbacks in order; the last engine, if it broke, is asked once
+more, for a process that died is started again. What was offered since the last `Final` is kept and offered
+again. Once sound was given out no second engine continues it, for a sentence said half by one voice and
+half by another is worse than one broken off.
 """
 
 import asyncio
@@ -64,6 +65,8 @@ class ResilientStream:
     ) -> None:
         self._pool = pool
         self._untried = list(chain)
+        self._last: EnginePool | None = None  # whose stream it is
+        self._has_second_try = True
         self._role, self._key, self._options = role, key, options
         self._timeout_s = timeout_s
         self._stream: EngineStream | None = None
@@ -84,13 +87,14 @@ class ResilientStream:
 
     async def _open(self) -> EngineStream:
         while True:
-            pool = self._untried.pop(0)
+            pool = self._last = self._untried.pop(0)
             try:
                 return await pool.open(self._role, self._key, self._options)
             except EngineError as error:
                 if not self._untried:
                     raise
-                self._next(error)
+                log.warning("! %s: %s The next engine is asked.", self._role, error)
+                self._pool.fallbacks += 1
 
     def offer(self, item: Offer) -> bool:
         """See `ports.EngineStream.offer`."""
@@ -166,22 +170,29 @@ class ResilientStream:
     async def _fall_back(self, error: EngineError) -> bool:
         """Take the work up elsewhere; False if nobody is left, or it cannot be continued."""
         broken, self._stream = self._stream, None
+        log.warning("! %s: %s", self._role, error)
         if broken is not None:
             await broken.aclose(cancel=True)
-        if self._sounded or not self._untried:
+        if self._sounded or not (self._untried or self._may_try_again(error)):
             return False
-        self._next(error)
-        rate_hz = self.rate_hz
         try:
             stream = await self._open()
         except EngineError:
             return False
-        if stream.rate_hz != rate_hz and self._role is Role.TTS:
-            await stream.aclose(cancel=True)
-            return False  # the listener's resampler was made for the other voice
         await self._offer_again(stream)
-        self._stream = stream
+        self._stream, self.rate_hz = stream, stream.rate_hz
+        self._pool.fallbacks += 1
+        log.info("= %s: another has taken over, with nothing lost", self._role)
         self._owed_since = asyncio.get_running_loop().time()
+        return True
+
+    def _may_try_again(self, error: EngineError) -> bool:
+        """Ask the same engine, once, where there is no other and it broke (rather than hung or refused)."""
+        has_broken = isinstance(error, EngineLost) and error.code != self._timed_out().code
+        if not (has_broken and self._has_second_try and self._last is not None):
+            return False
+        self._has_second_try = False
+        self._untried = [self._last]
         return True
 
     async def _offer_again(self, stream: EngineStream) -> None:
@@ -200,10 +211,6 @@ class ResilientStream:
         if not self._owed:
             self._owed_since = asyncio.get_running_loop().time()
         self._owed += 1
-
-    def _next(self, error: EngineError) -> None:
-        self._pool.fallbacks += 1
-        log.warning("! %s: %s; the next engine takes over", self._role, error)
 
     def _timed_out(self) -> EngineLost:
         return EngineLost(

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from duologue.core.audio import AudioFrame
 from duologue.core.capabilities import Role
-from duologue.core.errors import DuologueError, EngineError
+from duologue.core.errors import DuologueError, EngineError, EngineUnavailable
 from duologue.engines import pipe, registry
 from duologue.engines.base import BlockingEngine, Flush
 from duologue.engines.threads import StreamThread, engine_bug
@@ -131,7 +131,8 @@ def main(argv: list[str]) -> int:
         engine.warm_up()
     except Exception as error:  # noqa: BLE001 - the outer wall of the process: the server is told, whatever it is
         known = error if isinstance(error, DuologueError) else engine_bug(error)
-        assert isinstance(known, EngineError)
+        if not isinstance(known, EngineError):
+            known = EngineUnavailable(known.code, known.message, remedy=known.remedy)
         out.write(pipe.frame(pipe.failure(0, known)))
         out.flush()
         return 1

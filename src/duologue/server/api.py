@@ -12,10 +12,13 @@ from pydantic import BaseModel, Field
 
 from duologue import __version__
 from duologue.server.auth import Denied, Guard
+from duologue.server.described import described
 from duologue.server.metrics import CONTENT_TYPE, Metrics
 from duologue.session.meters import Meters
 
-OPEN_PATHS = frozenset({"/", "/health", "/ready", "/v1/health", "/favicon.ico"})
+OPEN_PATHS = frozenset(
+    {"/", "/health", "/ready", "/v1/health", "/docs", "/openapi.json", "/favicon.ico"}
+)
 """Answered without a key: they tell nothing of anybody."""
 
 
@@ -101,7 +104,11 @@ _DENIALS: dict[int | str, dict[str, Any]] = {401: {"model": ErrorBody}, 403: {"m
 def create_api(facade: Facade) -> FastAPI:
     """The application; the audio socket is not part of it (`transports.websocket`)."""
     api = FastAPI(
-        title="Duologue", version=__version__, summary="Spoken conversation, self-hosted."
+        title="Duologue",
+        version=__version__,
+        summary="Spoken conversation, self-hosted.",
+        docs_url=None,  # its pages are made of scripts from elsewhere
+        redoc_url=None,
     )
     page = (files("duologue") / "server" / "page.html").read_text(encoding="utf-8")
 
@@ -118,6 +125,10 @@ def create_api(facade: Facade) -> FastAPI:
     @api.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def index() -> HTMLResponse:
         return HTMLResponse(page)
+
+    @api.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(described(api.openapi()))
 
     api.include_router(_health_routes(facade))
     api.include_router(_model_routes(facade))

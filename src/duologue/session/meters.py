@@ -31,7 +31,8 @@ class Turn:
         speech_ms: how long the user spoke.
         marks: stage -> milliseconds after the end of speech.
         reasons: what was decided, and why, in order.
-        outcome: "answered", "interrupted", "cancelled", "failed", "no words", "unanswered"; empty while it lasts.
+        outcome: "answered", "interrupted", "cancelled", "failed", "no words", "not transcribed", "unanswered";
+            empty while it lasts.
         said_ms: sound of the answer that was sent, and heard_ms of it heard.
     """
 

@@ -5,6 +5,7 @@ engine is full, waits in a bounded backlog; a draft is always answered, by a tra
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from duologue.ports import (
     Partial,
     SttOptions,
 )
+
+log = logging.getLogger("duologue.session")
 
 BACKLOG_FRAMES = 2_000
 """A little over a minute of windows that the engine has not taken; beyond it the utterance fails."""
@@ -111,6 +114,11 @@ class Recognition:
         scribe.waiting.append(draft)
         self._give(scribe)
 
+    def failure(self, utterance: UtteranceId) -> EngineError | None:
+        """Why an utterance cannot be transcribed, until its end."""
+        scribe = self._scribes.get(utterance)
+        return scribe.failed if scribe is not None else None
+
     def end(self, utterance: UtteranceId) -> None:
         """Nothing more is wanted of this utterance."""
         scribe = self._scribes.pop(utterance, None)
@@ -168,6 +176,8 @@ class Recognition:
                     pass
 
     def _fail(self, scribe: _Scribe, error: EngineError) -> None:
+        if scribe.failed is None:
+            log.warning("! an utterance was not transcribed: %s (%s)", error, error.code)
         scribe.failed = error
         scribe.waiting.clear()
         for draft in sorted(scribe.owed):

@@ -5,6 +5,7 @@ the way out, and whatever they still send belongs to nobody.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import cast
@@ -34,6 +35,8 @@ from duologue.ports import (
 )
 from duologue.session.mouth import Mouth
 from duologue.session.reply import Reply
+
+log = logging.getLogger("duologue.session")
 
 _ALL = 1
 """The one flush of an answer."""
@@ -73,7 +76,9 @@ class Speaking:
             else:
                 await self._write(prompt)
         except* EngineError as errors:
-            self._reply.fail(_first(errors))
+            error = _first(errors)
+            log.warning("! an answer failed: %s (%s)", error, error.code)
+            self._reply.fail(error)
         self._reply.finish()
 
     async def _write(self, prompt: Prompt) -> None:
@@ -120,12 +125,16 @@ class Speaking:
             await stream.room()
 
     async def _sound(self, stream: EngineStream) -> None:
-        resampler = _resampler(stream.rate_hz, self._mouth.format.rate_hz)
+        rate_hz = stream.rate_hz
+        resampler = _resampler(rate_hz, self._mouth.format.rate_hz)
         number = 0
         async for event in stream.events():
             match event:
                 case Audio(number=number, pcm=pcm, words=words):
                     await self._mouth.room()
+                    if stream.rate_hz != rate_hz:  # another voice took over before the first sound
+                        rate_hz = stream.rate_hz
+                        resampler = _resampler(rate_hz, self._mouth.format.rate_hz)
                     self._add(number, resampler(pcm, False), words)
                 case Final():
                     self._add(number, resampler(b"", True), ())

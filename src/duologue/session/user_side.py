@@ -115,13 +115,16 @@ class UserSide:
         item_id = self._items.get(order.utterance, "")
         lasted_ms = self._lasted.get(order.utterance, 0)
         desk.conversation.transcribe(item_id, order.text)
+        failure = desk.recognition.failure(order.utterance)
         desk.recognition.end(order.utterance)
         self._forget(order.utterance)
         if desk.turn is not None and desk.turn.item_id == item_id:
             desk.meters.mark(desk.turn, "final_transcript")
+            if order.failed is not None:
+                desk.turn.reasons.append(f"not transcribed: {order.failed}")
         if order.failed is not None:
             desk.meters.counts["transcripts_failed"] += 1
-            message = "This could not be transcribed."
+            message = f"This could not be transcribed. {failure or ''}".rstrip()
             desk.listener.tell(TranscriptBroke(item_id, order.failed, message))
             return
         if order.text:

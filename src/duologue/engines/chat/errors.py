@@ -117,7 +117,7 @@ def _lost(server: Server, cause: BaseException | None, *, in_answer: bool) -> En
 
     if in_answer and not isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout):
         return broke_off(server)
-    reason = server.said(str(cause) or type(cause).__name__)
+    reason = server.said(str(cause) or type(cause).__name__).rstrip(".")
     return EngineLost(
         "llm_unreachable",
         f"{server.place} cannot be reached: {reason}.",
