@@ -17,6 +17,7 @@ from duologue.engines.pool_subprocess import SubprocessPool
 from duologue.engines.threads import MAX_WAITING
 from duologue.ports import EngineGone, EngineStream, Event, Final, Partial, SttOptions
 from tests.engines.probe import SPEC, Probe
+from tests.support.workers import workers
 
 PLACES = ["thread", "process"]
 
@@ -214,7 +215,7 @@ async def test_a_process_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(pool_subprocess, "HUNG_S", 0.05)
     async with pool_in("process", processes=1) as pool:
         stuck, beside = await opened(pool, "a"), await opened(pool, "b")
-        (child,) = psutil.Process().children()
+        (child,) = workers()
         child.suspend()
         await stuck.aclose(cancel=True)
         gone = await first(beside, EngineGone)
@@ -229,7 +230,7 @@ async def test_no_process_is_left_behind() -> None:
     async with pool_in("process") as pool:
         stream = await opened(pool)
         stream.offer(frame(what=b"h"))
-        children = psutil.Process().children()
+        children = workers()
         assert len(children) == 2
     gone, alive = psutil.wait_procs(children, timeout=5)
     assert (len(gone), alive) == (2, [])

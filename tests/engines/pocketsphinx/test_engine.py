@@ -39,6 +39,7 @@ from tests.engines.pocketsphinx.listening import (
     synthetic,
     transcript,
 )
+from tests.support.workers import workers
 
 ENGLISH = SttOptions("en")
 
@@ -337,7 +338,7 @@ async def test_in_a_process_it_hears_the_same_and_leaves_nothing_behind(
 ) -> None:
     async with processes() as pool:
         assert pool.capabilities == SPEC.capabilities
-        children = psutil.Process().children()
+        children = workers()
         streams = [await opened(pool, *hints) for hints in ((), ("queen of clubs",), ())]
         names = (SOMETHING, CLUBS, DIGITS)
         for stream, name in zip(streams, names, strict=True):
@@ -370,7 +371,7 @@ async def test_a_process_that_is_killed_is_replaced_and_nothing_said_is_lost(
         await offer(bare, speech(SOMETHING))
         await offer(kept, speech(DIGITS)[:half])
         first = await until_end(kept, Partial)  # it is at work
-        (child,) = psutil.Process().children()
+        (child,) = workers()
         child.kill()
         *_, gone = await until_end(bare)
         assert isinstance(gone, EngineGone)
@@ -389,7 +390,7 @@ async def test_a_process_that_is_killed_is_replaced_and_nothing_said_is_lost(
         assert finals(await until_end(again))[0].text == heard(engine, speech(SOMETHING))
         await again.aclose()
         assert pool.restarts == 1
-        assert [process.pid for process in psutil.Process().children()] != [child.pid]
+        assert [process.pid for process in workers()] != [child.pid]
 
 
 async def test_a_stream_that_is_cancelled_gives_its_place_back_at_once(
