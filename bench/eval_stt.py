@@ -25,10 +25,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import av
-import numpy as np
 import psutil
 
+from bench import speech
 from duologue.core.audio import STREAM, WINDOW_SAMPLES, AudioFrame
 from duologue.engines.base import Flush, Item
 from duologue.engines.pocketsphinx.engine import DICTATION, Pocketsphinx
@@ -118,34 +117,19 @@ class TimedInbox:
 def recordings(folder: Path, limit: int) -> list[Recording]:
     """English ones that can be scored, at most `limit` of a kind, spread over the kind; 0 for all."""
     kinds: dict[str, list[Recording]] = {}
-    for line in (folder / "manifest.jsonl").read_text().splitlines():
-        entry = json.loads(line)
+    for entry in speech.manifest(folder):
         slots = " ".join((entry.get("slots") or {}).values())
         if entry.get("lang") == "en" and (entry.get("transcript") or slots):
             kinds.setdefault(entry["kind"], []).append(
                 Recording(
-                    folder / entry["file"],
+                    entry["path"],
                     entry["kind"],
                     entry.get("speaker") or entry["file"],
                     entry.get("transcript") or "",
                     tuple(plain(slots)),
                 )
             )
-    return [one for kind in kinds.values() for one in _spread(kind, limit)]
-
-
-def _spread(kind: list[Recording], limit: int) -> list[Recording]:
-    step = max(1, -(-len(kind) // limit)) if limit else 1
-    return kind[::step]
-
-
-def sound(path: Path) -> bytes:
-    """A recording as the engine takes it: 16 kHz, mono, 16 bit."""
-    resampler = av.AudioResampler("s16", "mono", STREAM.rate_hz)
-    with av.open(str(path)) as container:
-        parts = [part for frame in container.decode(audio=0) for part in resampler.resample(frame)]
-    parts += resampler.resample(None)
-    return np.concatenate([part.to_ndarray().ravel() for part in parts]).astype("<i2").tobytes()
+    return [one for kind in kinds.values() for one in speech.spread(kind, limit)]
 
 
 def plain(text: str) -> list[str]:
@@ -215,7 +199,7 @@ def _nest(engine: Pocketsphinx, streams: int) -> None:
 def _transcribe(
     engine: Pocketsphinx, group: list[Recording], options: SttOptions
 ) -> Iterator[tuple[Recording, Tally, str]]:
-    pcms = [sound(one.path) for one in group]
+    pcms = [speech.decode(one.path, STREAM.rate_hz) for one in group]
     finals: list[tuple[float, float, str]] = []
 
     def items() -> Iterator[Item]:
@@ -296,20 +280,15 @@ def _row(tally: Tally) -> dict[str, object]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run it; 2 if there are no recordings."""
-    default = os.environ.get("DUOLOGUE_SPEECH", "../shared/speech")
     parser = argparse.ArgumentParser(prog="eval_stt", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=Path(default), help="of the recordings")
+    parser.add_argument("--folder", type=Path, default=speech.wanted(), help="of the recordings")
     parser.add_argument("--search", nargs="+", choices=SEARCHES, default=list(SEARCHES))
     parser.add_argument("--limit", type=int, default=0, help="recordings of a kind; 0 for all")
     parser.add_argument("--by-speaker", action="store_true", help="one stream for each speaker")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--show", action="store_true", help="print every transcript")
     args = parser.parse_args(argv)
-    if not (args.folder / "manifest.jsonl").is_file():
-        print(
-            f"eval_stt: no recordings: {args.folder} has no manifest.jsonl. Set DUOLOGUE_SPEECH.",
-            file=sys.stderr,
-        )
+    if speech.is_missing(args.folder, "eval_stt"):
         return 2
     chosen = recordings(args.folder, args.limit)
     report: dict[str, object] = {}

@@ -30,7 +30,6 @@ Onset and end are positions on the stream: what computing and the network take c
 import argparse
 import asyncio
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -40,7 +39,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.speech import decode
+from bench import speech
 from duologue.core.audio import STREAM, AudioFrame, ms_to_samples, samples_to_ms
 from duologue.core.facts import (
     AnnounceSpeech,
@@ -230,13 +229,11 @@ def _shifted(found: Reference | None, ms: int) -> Reference | None:
 def recordings(folder: Path, limit: int) -> Iterator[tuple[str, str]]:
     """File and kind of those in English with one known speaker, at most `limit` of a kind, spread over it."""
     kinds: dict[str, list[str]] = {}
-    for line in (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
+    for entry in speech.manifest(folder):
         if entry.get("lang") == "en" and entry.get("speaker") and not entry.get("turns"):
             kinds.setdefault(entry["kind"], []).append(entry["file"])
     for kind, files in kinds.items():
-        step = max(1, -(-len(files) // limit)) if limit else 1
-        yield from ((file, kind) for file in files[::step])
+        yield from ((file, kind) for file in speech.spread(files, limit))
 
 
 def padded(pcm: Pcm) -> Pcm:
@@ -315,7 +312,7 @@ def evaluate(
 ) -> dict[str, object]:
     """Hear all recordings once for each silence; prints the tables, returns their figures."""
     chosen = list(recordings(folder, limit))
-    sounds = [np.frombuffer(decode(folder / f, STREAM.rate_hz), np.int16) for f, _ in chosen]
+    sounds = [np.frombuffer(speech.decode(folder / f, STREAM.rate_hz), np.int16) for f, _ in chosen]
     references = [_shifted(reference(pcm, within_db), LEAD_MS) for pcm in sounds]
     vad = Silero()
     vad.load()
@@ -354,12 +351,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args(argv)
-    folder = Path(os.environ.get("DUOLOGUE_SPEECH", "../shared/speech"))
-    if not (folder / "manifest.jsonl").is_file():
-        print(
-            f"eval_turns: no recordings: {folder} has no manifest.jsonl. Set DUOLOGUE_SPEECH.",
-            file=sys.stderr,
-        )
+    folder = speech.wanted()
+    if speech.is_missing(folder, "eval_turns"):
         return 2
     report = evaluate(folder, args.limit, args.silence_ms, args.within_db)
     if args.json:

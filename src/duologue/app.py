@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 
 from duologue.core.capabilities import Role
-from duologue.core.errors import DuologueError, EngineError, SetupError
+from duologue.core.errors import DuologueError, EngineError, SetupError, first_of
 from duologue.engines import registry
 from duologue.engines.pool_inprocess import InProcessPool
 from duologue.engines.pool_subprocess import SubprocessPool
@@ -247,17 +247,9 @@ async def serve(
             await server.serve([listening])
             running.cancel()
     except* DuologueError as errors:
-        raise _first(errors) from None
+        raise first_of(errors) from None
     finally:
         listening.close()
-
-
-def _first(errors: BaseExceptionGroup[DuologueError]) -> BaseException:
-    """The error in a group, however deep."""
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _offer(

@@ -35,3 +35,10 @@ def test_client_errors_point_at_what_was_wrong() -> None:
     error = StateConflict("c", "m", param="item_id", event_id="e1")
     assert isinstance(error, ClientError)
     assert (error.param, error.event_id) == ("item_id", "e1")
+
+
+def test_the_first_of_a_group_is_found_however_deep_it_lies() -> None:
+    error = EngineLost("lost", "It died.")
+    assert errors.first_of(ExceptionGroup("one", [error])) is error
+    inner = ExceptionGroup("in", [error, errors.SetupError("other", "Other.")])
+    assert errors.first_of(ExceptionGroup("out", [inner])) is error

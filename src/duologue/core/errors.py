@@ -45,6 +45,14 @@ class DuologueError(Exception):
         return _revive, (type(self), dict(self.__dict__))
 
 
+def first_of(error: BaseException) -> DuologueError:
+    """The error in a group of nothing but ours, however deep it lies."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, DuologueError)
+    return error
+
+
 def _revive(kind: type[DuologueError], state: dict[str, object]) -> DuologueError:
     error = kind.__new__(kind)
     error.__dict__.update(state)

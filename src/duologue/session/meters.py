@@ -30,6 +30,7 @@ class Turn:
         speech_ended_ms: wall clock; all marks count from here.
         speech_ms: how long the user spoke.
         marks: stage -> milliseconds after the end of speech.
+        lost: code of the error for which it could not be transcribed.
         reasons: what was decided, and why, in order.
         outcome: "answered", "interrupted", "cancelled", "failed", "no words", "not transcribed", "unanswered";
             empty while it lasts.
@@ -42,6 +43,7 @@ class Turn:
     speech_ended_ms: float
     speech_ms: int = 0
     marks: dict[str, float] = field(default_factory=dict)
+    lost: str = ""
     reasons: list[str] = field(default_factory=list)
     outcome: str = ""
     said_ms: int = 0

@@ -250,8 +250,7 @@ class Session:
                     self.listener.tell(Problem(StateConflict(code, REFUSALS[code]), ask))
             case LetGo(why=why):
                 if self.turn is not None:
-                    if any(reason.startswith("not transcribed") for reason in self.turn.reasons):
-                        why = "not transcribed"
+                    why = "not transcribed" if self.turn.lost else why
                     self.turn.reasons.append(f"no answer: {why}")
                 self.meters.end(self.turn, why)
             case StartReply() | StopReply() | HoldOutput() | ResumeOutput():

@@ -14,7 +14,7 @@ import numpy as np
 import soxr
 
 from duologue.core.capabilities import Role
-from duologue.core.errors import DuologueError, EngineError
+from duologue.core.errors import EngineError, first_of
 from duologue.core.sentences import Sentences
 from duologue.ports import (
     Audio,
@@ -76,7 +76,7 @@ class Speaking:
             else:
                 await self._write(prompt)
         except* EngineError as errors:
-            error = _first(errors)
+            error = first_of(errors)
             log.warning("! an answer failed: %s (%s)", error, error.code)
             self._reply.fail(error)
         self._reply.finish()
@@ -161,11 +161,3 @@ def _resampler(from_hz: int, to_hz: int) -> Callable[[bytes, bool], bytes]:
         return cast(bytes, out.tobytes())
 
     return convert
-
-
-def _first(errors: BaseExceptionGroup[EngineError]) -> DuologueError:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, DuologueError)
-    return error

@@ -121,6 +121,7 @@ class UserSide:
         if desk.turn is not None and desk.turn.item_id == item_id:
             desk.meters.mark(desk.turn, "final_transcript")
             if order.failed is not None:
+                desk.turn.lost = order.failed
                 desk.turn.reasons.append(f"not transcribed: {order.failed}")
         if order.failed is not None:
             desk.meters.counts["transcripts_failed"] += 1

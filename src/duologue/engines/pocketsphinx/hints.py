@@ -8,6 +8,9 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from duologue.engines.skills.numbers import SMALL
+from duologue.engines.skills.spoken import say_whole
+
 Phrases = tuple[tuple[str, ...], ...]
 
 MAX_WORDS = 600
@@ -25,11 +28,6 @@ _BARE = str.maketrans(
 )
 """What is a letter of its own in Unicode, and not one with an accent."""
 
-_BELOW_TWENTY = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _LONGEST_NUMBER = 6
 """Digits of the longest number that is read as one; a longer one is read digit by digit."""
 
@@ -67,16 +65,5 @@ def _words(part: str) -> Iterable[str]:
 def spoken(digits: str) -> list[str]:
     """A number as English words, without "and": "214" is "two hundred fourteen"."""
     if len(digits) > _LONGEST_NUMBER or (len(digits) > 1 and digits.startswith("0")):
-        return [_BELOW_TWENTY[int(digit)] for digit in digits]
-    return _cardinal(int(digits))
-
-
-def _cardinal(number: int) -> list[str]:
-    if number < len(_BELOW_TWENTY):
-        return [_BELOW_TWENTY[number]]
-    for size, name in ((1000, "thousand"), (100, "hundred")):
-        if number >= size:
-            rest = _cardinal(number % size) if number % size else []
-            return [*_cardinal(number // size), name, *rest]
-    tens, ones = divmod(number, 10)
-    return [_TENS[tens - 2], *([_BELOW_TWENTY[ones]] if ones else [])]
+        return [SMALL[int(digit)] for digit in digits]
+    return [word for word in re.split("[ -]", say_whole(int(digits))) if word != "and"]
