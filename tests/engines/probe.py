@@ -9,7 +9,7 @@ import time
 
 from duologue.core.audio import AudioFrame
 from duologue.core.capabilities import Capabilities, Role
-from duologue.core.errors import EngineRefused, EngineUnavailable
+from duologue.core.errors import EngineRefused, EngineUnavailable, SetupError
 from duologue.engines.base import BlockingEngine, Emit, EngineSpec, Flush, Inbox
 from duologue.ports import Final, Partial, StreamOptions, SttOptions
 
@@ -24,6 +24,8 @@ class Probe(BlockingEngine):
             raise EngineUnavailable(
                 "probe_missing", "The probe is not here.", remedy="Put it here."
             )
+        if self.argument == "misnamed":
+            raise SetupError("probe_misnamed", "The probe has no such part.", remedy="Name one.")
         if self.argument == "bug":
             raise ZeroDivisionError("no")
         if self.argument == "noisy":

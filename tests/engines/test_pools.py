@@ -189,7 +189,12 @@ async def test_a_process_that_dies_costs_its_streams_and_is_started_again() -> N
 
 @pytest.mark.parametrize(
     ("argument", "code"),
-    [("absent", "probe_missing"), ("bug", "engine_broke"), ("die", "engine_start_failed")],
+    [
+        ("absent", "probe_missing"),
+        ("misnamed", "probe_misnamed"),
+        ("bug", "engine_broke"),
+        ("die", "engine_start_failed"),
+    ],
 )
 async def test_an_engine_that_cannot_start_says_why(argument: str, code: str) -> None:
     spec = SPEC.__class__("tests.engines.probe.SPEC", Role.STT, SPEC.capabilities, Probe)
@@ -197,6 +202,11 @@ async def test_an_engine_that_cannot_start_says_why(argument: str, code: str) ->
         with pytest.raises((EngineUnavailable, EngineLost)) as failed:
             await pool.start()
         assert failed.value.code == code
+    if (
+        argument == "misnamed"
+    ):  # the operator's mistake: it cannot run as it is set up, and did not break
+        assert isinstance(failed.value, EngineUnavailable)
+        assert failed.value.remedy == "Name one."
     if argument == "absent":
         assert failed.value.remedy == "Put it here."
 

@@ -43,7 +43,7 @@ from duologue.core.options import ReplyOptions, SessionOptions, Tool
 from duologue.core.policy import TurnPolicy
 from duologue.core.turn import Floor
 from duologue.engines.fakes import FakeLlm, FakeStt, FakeTts
-from duologue.ports import Delta, Prompt, SpeakLater, TextDelta
+from duologue.ports import Delta, Prompt, SpeakLater, StreamOptions, TextDelta
 from duologue.session.journal import replay
 from tests.support.stage import stage
 
@@ -522,6 +522,22 @@ async def test_a_failing_language_model_or_voice_ends_the_answer_with_its_reason
             assert s.world.meters.turns[0].outcome == "failed"
             await s.turn()
             assert len(s.ear.of(TranscriptDone)) == 2
+
+
+async def test_another_voice_may_take_over_before_the_first_sound_at_its_own_rate() -> None:
+    class Fast(FakeTts):
+        """Gives each sample the time of half of one."""
+
+        def open(self, key: str, options: StreamOptions) -> Any:
+            stream = super().open(key, options)
+            stream.rate_hz *= 2
+            return stream
+
+    async with stage(tts=(FakeTts("fail=1"), Fast("tts_s=2"))) as s:
+        await s.turn()
+        await s.quiet(1500)
+        assert s.ear.last(ReplyEnded).reply.status == "completed"
+        assert abs(s.ear.sound_ms() - 1000) < 30  # two seconds of samples, heard at their rate
 
 
 async def test_full_engines_are_reported_not_waited_for() -> None:

@@ -171,12 +171,16 @@ async def stage(
     journal: Path | None = None,
     owed_timeout_s: float = 5.0,
 ) -> AsyncIterator[Stage]:
-    """A session with these engines (fakes where none is given), closed at the end with nothing left behind."""
+    """A session with these engines, closed at the end with nothing left behind.
+
+    Fakes where none is given; several voices are tried in order.
+    """
     before = asyncio.all_tasks()
     clock, vad = HandClock(), LoudnessVad()
+    voices = tts if isinstance(tts, tuple) else (tts or FakeTts(),)
     chains = {
         Role.STT: [InProcessPool(stt or FakeStt())],
-        Role.TTS: [InProcessPool(tts or FakeTts())],
+        Role.TTS: [InProcessPool(voice) for voice in voices],
     }
     world = World(
         pool=ResilientPool(chains, owed_timeout_s=owed_timeout_s),

@@ -9,9 +9,11 @@ from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pocketsphinx
 import psutil
 import pytest
+import soxr
 
 from duologue.core.errors import AtCapacity, EngineLost, EngineUnavailable
 from duologue.engines.base import StreamCancelled
@@ -38,6 +40,7 @@ from tests.engines.pocketsphinx.listening import (
     speech,
     transcript,
 )
+from tests.support.clips import clip
 
 TEA: Phrases = (("tea",),)
 SEVEN: Phrases = (("seven", "of", "clubs"),)
@@ -336,3 +339,15 @@ def test_nothing_coarse_is_guessed_unless_it_is_hinted(searches: AssistantSearch
     coarse = "shit"
     assert f"\n{coarse} ".encode() not in searches.search(()).dictionary
     assert f"\n{coarse} ".encode() in searches.search(((coarse, "tzu"),)).dictionary
+
+
+def test_what_the_first_pass_heard_is_kept_where_no_alternative_reaches_the_end(
+    searches: AssistantSearches,
+) -> None:
+    hints: Phrases = (("queen", "of", "clubs"), *SEVEN, ("ace", "of", "hearts"))
+    said = soxr.resample(np.frombuffer(clip(CLUBS, 24_000), np.int16), 24_000, RATE)
+    sound = bytes(2 * 24 * RATE // 1000) + said.astype("<i2").tobytes()
+    pool = Decoders(searches.search, 1)
+    for end_ms in range(1548, 1600, 8):  # as a session cuts it; some of these lattices have no path
+        with pool.lease(hints) as utterances:
+            assert hear(utterances, sound[: 2 * end_ms * RATE // 1000]) == "seven of clubs"
