@@ -55,9 +55,21 @@ def test_wrong_calls_exit_with_2() -> None:
         (("serve", "--port", "77777"), "setting_invalid", "port"),
         (("serve", "--stt", "nix"), "engine_unknown", "Known here"),
         (("serve", "--engines", "fake", "--fake", "x=1"), "fake_policy_invalid", "stt_ms"),
-        (("serve", "--engines", "fake", "--tls", "a.pem,b.pem"), "tls_file_missing", "--tls auto"),
-        (("serve", "--engines", "fake", "--tls", f"{ME},{ME}"), "tls_file_unusable", "--tls auto"),
-        (("serve", "--engines", "fake", "--journal-dir", ME), "journal_dir_unusable", "Name a"),
+        (
+            ("serve", "--port", "0", "--engines", "fake", "--tls", "a.pem,b.pem"),
+            "tls_file_missing",
+            "--tls auto",
+        ),
+        (
+            ("serve", "--port", "0", "--engines", "fake", "--tls", f"{ME},{ME}"),
+            "tls_file_unusable",
+            "--tls auto",
+        ),
+        (
+            ("serve", "--port", "0", "--engines", "fake", "--journal-dir", ME),
+            "journal_dir_unusable",
+            "Name a",
+        ),
         (
             ("serve", "--engines", "fake", "--host", "192.0.2.77", "--no-auth"),
             "address_un",
