@@ -10,7 +10,7 @@ MODEL := src/duologue/assets/silero_vad.onnx
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 # The full tests' environment: everything at once, kept between checkouts under the hash of its pins.
-FULL_PINS := requirements/server.txt requirements/dev.txt requirements/whisper.txt requirements/browser.txt
+FULL_PINS := requirements/server.txt requirements/dev.txt requirements/whisper.txt requirements/webrtc.txt requirements/mcp.txt requirements/browser.txt
 FULL_HASH := $(shell cat $(FULL_PINS) | sha256sum | cut -c1-16)
 FULL := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/duologue/envs/$(FULL_HASH)
 
@@ -33,7 +33,7 @@ $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/server.stamp
 	$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/dev.txt
 	@touch $@
 
-# An extra of the server: whisper.
+# An extra of the server: whisper, webrtc, mcp.
 $(VENV)/extra-%.stamp: requirements/%.txt $(VENV)/server.stamp
 	$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r $<
 	@touch $@
@@ -42,7 +42,7 @@ $(MODEL): requirements/assets.txt $(VENV)/server.stamp
 	$(BIN)/python hatch_build.py
 	@touch $@
 
-setup: $(VENV)/server.stamp $(MODEL) $(EXTRAS:%=$(VENV)/extra-%.stamp) ## install the server into .venv (EXTRAS=whisper: also Whisper)
+setup: $(VENV)/server.stamp $(MODEL) $(EXTRAS:%=$(VENV)/extra-%.stamp) ## install the server into .venv (EXTRAS="whisper webrtc mcp": these too)
 setup-dev: setup $(VENV)/dev.stamp
 
 serve: setup ## run the server on http://127.0.0.1:8000 (PORT=…, HOST=…, ARGS="…")
@@ -91,4 +91,6 @@ pins: ## recompile requirements/*.txt (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/dev.in -c requirements/server.txt -o requirements/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-deps requirements/assets.in -o requirements/assets.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/whisper.in -c requirements/server.txt -o requirements/whisper.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/webrtc.in -c requirements/server.txt -o requirements/webrtc.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/mcp.in -c requirements/server.txt -o requirements/mcp.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/browser.in -c requirements/server.txt -c requirements/dev.txt -o requirements/browser.txt
