@@ -32,8 +32,12 @@ from duologue.session.meters import Meters
 from duologue.session.pacer import Pacer
 from duologue.session.world import World
 from duologue.settings import Settings, data_home, listed
-from duologue.transports.realtime import DRAIN_S, Reception
+from duologue.transports.admission import Visitor
+from duologue.transports.realtime import DRAIN_S
+from duologue.transports.reception import Reception
 from duologue.transports.websocket import Rejection, UpgradeRequest, upgrade_protocol
+from duologue.wire.choosing import GA, Choice
+from duologue.wire.realtime import RealtimeWire
 
 log = logging.getLogger("duologue")
 
@@ -186,8 +190,7 @@ def build(settings: Settings) -> House:
     reception = Reception(
         world,
         lambda request: _authorise(guard, request),
-        model=settings.model,
-        instructions=settings.instructions,
+        dialects={GA: lambda sid, choice: _realtime(settings, sid, choice)},
         max_sessions=settings.max_sessions,
     )
     return House(settings, world, reception, parts, chains, resilient)
@@ -306,9 +309,18 @@ def _facade(settings: Settings, house: House) -> Facade:
     )
 
 
-def _authorise(guard: Guard, request: UpgradeRequest) -> Rejection | None:
+def _authorise(guard: Guard, request: UpgradeRequest) -> Visitor | Rejection:
     denied = guard.check(request.headers)
-    return None if denied is None else Rejection(denied.status, denied.code, denied.message)
+    return Visitor() if denied is None else Rejection(denied.status, denied.code, denied.message)
+
+
+def _realtime(settings: Settings, session_id: str, choice: Choice) -> RealtimeWire:
+    return RealtimeWire(
+        session_id,
+        choice.model or settings.model,
+        settings.instructions,
+        transcribes=choice.intent == "transcription",
+    )
 
 
 # --- engines ---

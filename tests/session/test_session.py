@@ -31,6 +31,7 @@ from duologue.core.notices import (
     OutputEnded,
     Problem,
     ReplyBegan,
+    PlaybackEnded,
     ReplyEnded,
     SpeechBegan,
     SpeechEnded,
@@ -69,9 +70,17 @@ async def test_a_turn_is_heard_and_answered_in_the_protocols_order() -> None:
             "ReplyBegan",
             "OutputBegan",
             "TextGrew",
+            "PlaybackBegan",
             "OutputEnded",
             "ReplyEnded",
+            "PlaybackEnded",
         ]
+        assert s.ear.last(PlaybackEnded) == PlaybackEnded(
+            s.ear.last(ReplyEnded).reply.id,
+            s.ear.last(OutputBegan).item.id,
+            round(s.ear.sound_ms()),
+            cut=False,
+        )
         ended = s.ear.last(ReplyEnded).reply
         assert ended.status == "completed"
         heard = s.ear.last(TranscriptDone).text
@@ -202,10 +211,10 @@ async def test_speaking_over_the_answer_stops_it_and_only_heard_words_were_said(
         assert abs(len(words) / len(said) - heard_share) < 0.2
         assert s.session.conversation.get(ended.output[0].id).text == words  # type: ignore[union-attr]
         order = kinds([n for _, n in s.ear.told][-4:])
-        assert order == ["SpeechBegan", "OutputEnded", "ReplyEnded"] or order[-2:] == [
-            "OutputEnded",
-            "ReplyEnded",
-        ]
+        assert order == ["SpeechBegan", "OutputEnded", "ReplyEnded", "PlaybackEnded"]
+        cut = s.ear.last(PlaybackEnded)
+        assert (cut.cut, cut.item_id) == (True, ended.output[0].id)
+        assert s.ear.sound_ms() - 140 <= cut.heard_ms <= s.ear.sound_ms()
         assert s.world.meters.turns[0].outcome == "interrupted"
         await s.quiet(900)
         assert len(s.ear.of(TranscriptDone)) == 2

@@ -44,11 +44,11 @@ TURN: list[Notice] = [
 
 def events() -> list[dict[str, Any]]:
     wire = RealtimeWire("s1", "m", "i")
-    found = [json.loads(wire.greet())]
+    found = [json.loads(wire.greet()[0])]
     for notice in TURN:
         found += [json.loads(data) for data in wire.encode(notice)]
         if isinstance(notice, TextGrew):
-            found.append(json.loads(wire.encode_sound("r1", 0, "a1", b"\0\0")))
+            found.append(json.loads(wire.encode_sound("r1", 0, "a1", b"\0\0")[0]))
     return found
 
 

@@ -172,7 +172,7 @@ def test_no_event_however_wrong_breaks_the_machine(body: Any, kind: str) -> None
                 answer = json.loads(step)
                 if answer["type"] != "session.updated":
                     server_events()[answer["type"]].model_validate(answer)
-    server_events()["session.created"].model_validate(json.loads(w.greet()))
+    server_events()["session.created"].model_validate(json.loads(w.greet()[0]))
 
 
 # --- commands ---
@@ -278,7 +278,7 @@ def update(session: dict[str, Any], w: RealtimeWire | None = None) -> tuple[Any,
 
 
 def test_the_session_is_shown_in_full_before_anything_else() -> None:
-    created = json.loads(wire().greet())
+    created = json.loads(wire().greet()[0])
     server_events()["session.created"].model_validate(created)
     session = created["session"]
     assert (session["type"], session["object"], session["id"]) == (
@@ -425,12 +425,12 @@ def test_settings_that_cannot_be_are_named_and_change_nothing(
     session: dict[str, Any], param: str
 ) -> None:
     w = wire()
-    before = w.greet()
+    (before,) = w.greet()
     error = error_of(
         w, {"type": "session.update", "event_id": "e1", "session": {"type": "realtime", **session}}
     )
     assert (error["param"], error["event_id"]) == (param, "e1")
-    assert json.loads(w.greet())["session"] == json.loads(before)["session"]
+    assert json.loads(w.greet()[0])["session"] == json.loads(before)["session"]
 
 
 def test_hints_come_from_the_transcription_prompt_and_the_tools() -> None:

@@ -80,6 +80,11 @@ class CancelReply(Command):
     reply_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ClearOutput(Command):
+    """Play no more of what is being said, sent or not."""
+
+
 AnyCommand = (
     SetOptions
     | Commit
@@ -90,4 +95,5 @@ AnyCommand = (
     | TruncateItem
     | CreateReply
     | CancelReply
+    | ClearOutput
 )

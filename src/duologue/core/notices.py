@@ -190,6 +190,28 @@ class ReplyEnded:
     reply: ReplyState
 
 
+# --- the listener's loudspeaker, for transports on which the server knows it ---
+@dataclass(frozen=True, slots=True)
+class PlaybackBegan:
+    """The first sound of an answer went out."""
+
+    reply_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackEnded:
+    """The listener hears no more of an answer; `heard_ms` of its item were heard.
+
+    Attributes:
+        cut: it was stopped before its end.
+    """
+
+    reply_id: str
+    item_id: str
+    heard_ms: int
+    cut: bool
+
+
 # --- the rest ---
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -217,5 +239,7 @@ Notice = (
     | ArgumentsGrew
     | OutputEnded
     | ReplyEnded
+    | PlaybackBegan
+    | PlaybackEnded
     | Problem
 )

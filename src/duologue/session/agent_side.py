@@ -11,6 +11,7 @@ from duologue.core.conversation import Conversation
 from duologue.core.errors import OurError
 from duologue.core.facts import (
     AskId,
+    CancelAsked,
     Fact,
     HoldOutput,
     PlaybackStopped,
@@ -107,6 +108,15 @@ class AgentSide:
             if reply.item_id == item_id:
                 self._desk.tell(PlaybackStopped(self._desk.now, reply_id))
                 return
+
+    def clear_output(self, ask: AskId) -> None:
+        """The client plays no more of what we say, and wants no more of it."""
+        for reply_id, (reply, _) in list(self._replies.items()):
+            if not reply.over:
+                self._desk.tell(CancelAsked(self._desk.now, ask, reply_id))
+            elif reply.is_playing:
+                reply.stop("client_cancelled")
+                self._desk.tell(PlaybackStopped(self._desk.now, reply_id))
 
     def carry_out(self, order: AgentOrder) -> None:
         """Do what the turn machine orders."""

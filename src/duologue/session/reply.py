@@ -15,6 +15,8 @@ from duologue.core.notices import (
     ArgumentsGrew,
     OutputBegan,
     OutputEnded,
+    PlaybackBegan,
+    PlaybackEnded,
     ReplyBegan,
     ReplyEnded,
     ReplyState,
@@ -57,6 +59,8 @@ class Reply:
     Attributes:
         id: the machine's name for it; `state.id` is the client's.
         turn: the turn that it answers, for the waterfall.
+        over: the client has had the last word about it.
+        is_playing: the listener hears it, as far as we know.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Reply:
         self.state = ReplyState(desk.new_id("resp"), options)
         self.spoken = SpokenText()
         self.over = False
+        self.is_playing = False
         self._message: Message | None = None
         self._message_index = 0
         self._calls: dict[str, tuple[int, FunctionCall]] = {}
@@ -163,11 +168,13 @@ class Reply:
         if self._message is not None and self.spoken.duration_ms:
             self._cut_to_what_was_heard()
         if self.over:
+            self._playback_ended(cut=True)
             return
         self._desk.mouth.stop()
         self._ending = ("cancelled", why, None)
         self._close_calls("incomplete")
         self._end("incomplete")
+        self._playback_ended(cut=True)
         outcome = "interrupted" if why == "turn_detected" else "cancelled"
         self._desk.meters.end(self.turn, outcome)
 
@@ -184,6 +191,8 @@ class Reply:
     def audible(self) -> None:
         """The first frame went out."""
         self._desk.meters.mark(self.turn, "first_sent")
+        self.is_playing = True
+        self._desk.listener.tell(PlaybackBegan(self.state.id))
         self._desk.tell(ReplyAudible(self._desk.now, self.id))
 
     def all_sent(self) -> None:
@@ -202,12 +211,23 @@ class Reply:
         """The listener heard the last of it."""
         if self.turn is not None:
             self.turn.heard_ms = int(self.spoken.duration_ms)
+        self._playback_ended(cut=False)
         self._desk.meters.end(self.turn, self._outcome())
         self._desk.tell(ReplyHeard(self._desk.now, self.id))
 
     # --- how ---
     def _outcome(self) -> str:
         return "failed" if self._ending[0] == "failed" else "answered"
+
+    def _playback_ended(self, *, cut: bool) -> None:
+        if not self.is_playing:
+            return
+        self.is_playing = False
+        if cut:
+            self._desk.mouth.stop()
+        heard_ms = int(self._desk.mouth.heard_ms()) if cut else int(self.spoken.duration_ms)
+        ended = PlaybackEnded(self.state.id, self.item_id or "", heard_ms, cut)
+        self._desk.listener.tell(ended)
 
     def _open_message(self, kind: Literal["output_text", "output_audio"]) -> None:
         if self._message is not None:

@@ -21,6 +21,7 @@ from duologue.core.commands import (
     AnyCommand,
     CancelReply,
     Clear,
+    ClearOutput,
     Commit,
     CreateItem,
     CreateReply,
@@ -266,6 +267,20 @@ class Session:
                 self._commit(command)
             case Clear():
                 self.tell(ClearAsked(self.now, command.ask))
+            case CreateItem() | DeleteItem() | RetrieveItem() | TruncateItem():
+                self._do_with_item(command)
+            case CreateReply():
+                self._agent.want(command)
+                self.tell(ReplyAsked(self.now, command.ask))
+            case CancelReply():
+                self._cancel(command)
+            case ClearOutput():
+                self._agent.clear_output(command.ask)
+
+    def _do_with_item(
+        self, command: CreateItem | DeleteItem | RetrieveItem | TruncateItem
+    ) -> None:
+        match command:
             case CreateItem(item=item, after=after):
                 previous = self.conversation.add(item, after)
                 self.listener.tell(ItemAdded(item, previous))
@@ -276,11 +291,6 @@ class Session:
                 self.listener.tell(ItemRetrieved(self.conversation.retrieve(item_id)))
             case TruncateItem():
                 self._truncate(command)
-            case CreateReply():
-                self._agent.want(command)
-                self.tell(ReplyAsked(self.now, command.ask))
-            case CancelReply():
-                self._cancel(command)
 
     def _adopt(self, options: SessionOptions) -> None:
         policy_changed = options.turn != self.options.turn

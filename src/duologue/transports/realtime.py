@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import secrets
-from collections.abc import Callable
+from collections.abc import Iterable
 
 from duologue.core.errors import ClientError
 from duologue.core.notices import Notice, ReplyEnded
@@ -14,12 +13,9 @@ from duologue.transports.websocket import (
     GOING_AWAY,
     INTERNAL_ERROR,
     POLICY_VIOLATION,
-    Handler,
-    Rejection,
     Socket,
-    UpgradeRequest,
 )
-from duologue.wire.realtime import RealtimeWire
+from duologue.wire.dialect import Dialect
 
 log = logging.getLogger("duologue.realtime")
 
@@ -32,13 +28,14 @@ FAREWELL_S = 0.3
 MAX_EARLY = 64
 """Messages that may come before the session has been set up; it is within the same turn of the loop."""
 
-REALTIME_PROTOCOL = "realtime"
+HESITATION_S = 0.5
+"""A client whose dialect its first message will tell may stay silent this long, until it is greeted after all."""
 
 
 class RealtimeConnection:
     """Bytes to commands, notices to bytes. Owned by the socket; its session is a task of the reception's."""
 
-    def __init__(self, wire: RealtimeWire, world: World, session_id: str) -> None:
+    def __init__(self, wire: Dialect, world: World, session_id: str) -> None:
         self.subprotocol: str | None = None
         self.session: Session | None = None
         self._wire = wire
@@ -46,7 +43,7 @@ class RealtimeConnection:
         self._id = session_id
         self._socket: Socket | None = None
         self._gone = asyncio.Event()
-        self._early: list[bytes] = []
+        self._early: list[tuple[bool, bytes]] = []
         self._draining = False
 
     # --- the socket's side ---
@@ -58,16 +55,30 @@ class RealtimeConnection:
         """The hot path: sound goes straight to the session's ears."""
         session = self.session
         if session is None:
-            self._keep(data)
+            self._keep(data, binary=False)
             return
-        pcm = self._wire.sound(data)
         try:
-            if pcm is not None:
-                session.hear(pcm)
-            else:
+            pcm = self._wire.sound(data)
+            if pcm is None:
                 self._read(session, data)
+            elif pcm:
+                session.hear(pcm)
         except ClientError as error:
-            self._send(self._wire.error(error))
+            self._send((self._wire.error(error),))
+        except Exception as error:  # noqa: BLE001 - the outer wall of a connection: the others live on
+            session.fail(error)
+
+    def on_binary(self, data: bytes) -> None:
+        """The same for binary messages."""
+        session = self.session
+        if session is None:
+            self._keep(data, binary=True)
+            return
+        try:
+            if pcm := self._wire.binary(data):
+                session.hear(pcm)
+        except ClientError as error:
+            self._send((self._wire.error(error),))
         except Exception as error:  # noqa: BLE001 - the outer wall of a connection: the others live on
             session.fail(error)
 
@@ -87,8 +98,7 @@ class RealtimeConnection:
     # --- the session's side ---
     def tell(self, notice: Notice) -> None:
         """See `ports.Listener`."""
-        for data in self._wire.encode(notice):
-            self._send(data)
+        self._send(self._wire.encode(notice))
         if self._draining and isinstance(notice, ReplyEnded):
             loop = asyncio.get_running_loop()
             loop.call_later(FAREWELL_S, self._close, GOING_AWAY, "the server is going down")
@@ -96,18 +106,18 @@ class RealtimeConnection:
     def sound(self, reply_id: str, index: int, item_id: str, pcm: bytes) -> None:
         """See `ports.Listener`."""
         if self._socket is not None:
-            self._socket.send(self._wire.encode_sound(reply_id, index, item_id, pcm))
+            self._send(self._wire.encode_sound(reply_id, index, item_id, pcm))
 
     # --- the conversation ---
     async def converse(self) -> None:
         """Hold the conversation until one side ends it."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                options = self._wire.document.options()
+                options = self._wire.options()
                 session = Session(self._world, self._id, self, options, tasks)
                 try:
                     log.info("< %s: connected", self._id)
-                    self._send(self._wire.greet())
+                    self._greet()
                     self._begin(session)
                     await self._until_over(session)
                 finally:
@@ -133,25 +143,33 @@ class RealtimeConnection:
     def _begin(self, session: Session) -> None:
         self.session = session
         early, self._early = self._early, []
-        for data in early:
-            self.on_bytes(data)
+        for binary, data in early:
+            (self.on_binary if binary else self.on_bytes)(data)
+
+    def _greet(self) -> None:
+        greeting = list(self._wire.greet())
+        self._send(greeting)
+        if not greeting:
+            loop = asyncio.get_running_loop()
+            loop.call_later(HESITATION_S, lambda: self._send(self._wire.greet_late()))
 
     def _read(self, session: Session, data: bytes) -> None:
         for step in self._wire.receive(data):
             if isinstance(step, bytes):
-                self._send(step)
+                self._send((step,))
             else:
                 session.ask(step)
 
-    def _keep(self, data: bytes) -> None:
+    def _keep(self, data: bytes, *, binary: bool) -> None:
         if len(self._early) < MAX_EARLY:
-            self._early.append(data)
+            self._early.append((binary, data))
         else:
             self._close(POLICY_VIOLATION, "too much, too early")
 
-    def _send(self, data: bytes) -> None:
-        if self._socket is not None:
-            self._socket.send(data)
+    def _send(self, messages: Iterable[bytes]) -> None:
+        for data in messages:
+            if self._socket is not None:
+                self._socket.send(data)
 
     def _close(self, code: int, reason: str) -> None:
         if self._socket is not None:
@@ -160,71 +178,3 @@ class RealtimeConnection:
 
 class _Over(Exception):
     """Leaves the session's task group, and whatever still waits in it."""
-
-
-class Reception:
-    """Takes connections in, and owns their conversations.
-
-    Args:
-        authorise: says why a request may not come in; None if it may.
-
-    Attributes:
-        is_open: engines are loaded and have run; before, and on the way down, connections are refused.
-    """
-
-    def __init__(
-        self,
-        world: World,
-        authorise: Callable[[UpgradeRequest], Rejection | None],
-        *,
-        model: str,
-        instructions: str,
-        max_sessions: int,
-    ) -> None:
-        self.is_open = False
-        self._world = world
-        self._authorise = authorise
-        self._model = model
-        self._instructions = instructions
-        self._max_sessions = max_sessions
-        self._tasks: asyncio.TaskGroup | None = None
-        self._conversations = 0
-
-    async def run(self) -> None:
-        """Own the conversations until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
-            try:
-                await asyncio.Event().wait()
-            finally:
-                self._tasks = None
-
-    def accept(self, request: UpgradeRequest) -> Handler | Rejection:
-        """See `websocket.Accept`."""
-        if request.path != "/v1/realtime":
-            return Rejection(404, "not_found", f"There is no WebSocket at {request.path}.")
-        if (rejection := self._authorise(request)) is not None:
-            return rejection
-        if not self.is_open or self._tasks is None:
-            return Rejection(503, "not_ready", "The engines are still being loaded.", 2)
-        if self._conversations >= self._max_sessions:
-            self._world.meters.counts["sessions_refused"] += 1
-            message = f"All {self._max_sessions} sessions of this server are taken."
-            return Rejection(503, "session_limit_reached", message, 10)
-        return self._admit(request, self._tasks)
-
-    def _admit(self, request: UpgradeRequest, tasks: asyncio.TaskGroup) -> RealtimeConnection:
-        session_id = f"sess_{secrets.token_hex(10)}"
-        wire = RealtimeWire(
-            session_id, request.query.get("model") or self._model, self._instructions
-        )
-        connection = RealtimeConnection(wire, self._world, session_id)
-        if REALTIME_PROTOCOL in request.subprotocols:
-            connection.subprotocol = REALTIME_PROTOCOL
-        self._conversations += 1
-        task = tasks.create_task(connection.converse(), name=session_id)
-        task.add_done_callback(self._left)
-        return connection
-
-    def _left(self, _task: asyncio.Task[None]) -> None:
-        self._conversations -= 1

@@ -17,6 +17,8 @@ from urllib.parse import parse_qsl, urlsplit
 import picows
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
+from duologue.wire.dialect import Binary
+
 log = logging.getLogger("duologue.socket")
 _library_log = logging.getLogger("picows")
 _library_log.setLevel(logging.WARNING)
@@ -71,7 +73,7 @@ class Socket(Protocol):
     """The way out."""
 
     def send(self, data: bytes) -> None:
-        """Send one text message; dropped if the connection is gone."""
+        """Send one message, text unless it is a `Binary`; dropped if the connection is gone."""
 
     def close(self, code: int, reason: str = "") -> None:
         """End the connection after what was sent."""
@@ -86,7 +88,10 @@ class Handler(Protocol):
         """The socket is ready."""
 
     def on_bytes(self, data: bytes) -> None:
-        """A whole message came in. Must not raise."""
+        """A whole text message came in. Must not raise."""
+
+    def on_binary(self, data: bytes) -> None:
+        """A whole binary message came in. Must not raise."""
 
     def on_close(self) -> None:
         """The socket is gone; nothing more is sent or received."""
@@ -153,6 +158,7 @@ class _Listener(picows.WSListener):
         self._connections = connections
         self._transport: Any = None
         self._fragments = bytearray()
+        self._fragments_are_binary = False
         self._is_slow = False
 
     # --- what picows calls ---
@@ -165,6 +171,8 @@ class _Listener(picows.WSListener):
         kind = frame.msg_type
         if kind is picows.WSMsgType.TEXT and frame.fin:
             self._handler.on_bytes(frame.get_payload_as_bytes())
+        elif kind is picows.WSMsgType.BINARY and frame.fin:
+            self._handler.on_binary(frame.get_payload_as_bytes())
         elif kind is picows.WSMsgType.CLOSE:
             transport.send_close(frame.get_close_code(), frame.get_close_message())
             transport.disconnect()
@@ -194,7 +202,8 @@ class _Listener(picows.WSListener):
     def send(self, data: bytes) -> None:
         if self._transport is None:
             return
-        self._transport.send(picows.WSMsgType.TEXT, data)
+        kind = picows.WSMsgType.BINARY if type(data) is Binary else picows.WSMsgType.TEXT
+        self._transport.send(kind, data)
         if self._is_slow and self._unsent() > MAX_UNSENT_BYTES:
             log.warning("! a client reads too slowly, %d bytes are unsent: closed", self._unsent())
             transport, self._transport = self._transport, None
@@ -210,6 +219,8 @@ class _Listener(picows.WSListener):
         return size
 
     def _assemble(self, frame: Any) -> None:
+        if frame.msg_type is not picows.WSMsgType.CONTINUATION:
+            self._fragments_are_binary = frame.msg_type is picows.WSMsgType.BINARY
         self._fragments += frame.get_payload_as_memoryview()
         if len(self._fragments) > MAX_MESSAGE_BYTES:
             self._fragments.clear()
@@ -217,7 +228,10 @@ class _Listener(picows.WSListener):
         elif frame.fin:
             whole = bytes(self._fragments)
             self._fragments.clear()
-            self._handler.on_bytes(whole)
+            if self._fragments_are_binary:
+                self._handler.on_binary(whole)
+            else:
+                self._handler.on_bytes(whole)
 
 
 def _protocol(factory: Callable[[Any], Any]) -> Any:

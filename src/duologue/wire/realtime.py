@@ -31,7 +31,9 @@ from duologue.core.commands import (
 from duologue.core.errors import ClientError, DuologueError, MalformedEvent
 from duologue.core.facts import AskId
 from duologue.core.notices import Notice
+from duologue.core.options import SessionOptions
 from duologue.wire import codec
+from duologue.wire.dialect import Step
 from duologue.wire.items import read_item
 from duologue.wire.realtime_events import Telling, error_json
 from duologue.wire.session_document import SessionDocument, lenient
@@ -44,19 +46,29 @@ MAX_REMEMBERED_ASKS = 512
 """Client events that may still be refused; older ones are refused without naming the event."""
 
 Event = dict[str, Any]
-Step = AnyCommand | bytes
 
 
 class RealtimeWire:
     """One connection's side of the protocol."""
 
-    def __init__(self, session_id: str, model: str, instructions: str) -> None:
+    def __init__(
+        self, session_id: str, model: str, instructions: str, *, transcribes: bool = False
+    ) -> None:
         self.document = SessionDocument(session_id, model, instructions)
         self._prefix = f"event_{secrets.token_hex(6)}"
         self._events = 0
         self._asks = 0
         self._event_ids: OrderedDict[AskId, str | None] = OrderedDict()
         self._telling = Telling(self.document, self._event_ids)
+
+    def options(self) -> SessionOptions:
+        """See `Dialect`."""
+        return self.document.options()
+
+    def adopt(self, session: Event) -> None:
+        """See `Dialect`."""
+        check(_judged({"type": "session.update", "session": session}))
+        self.document.update(session)
 
     # --- in ---
     def sound(self, data: bytes) -> bytes | None:
@@ -83,19 +95,25 @@ class RealtimeWire:
         except ClientError as error:
             yield self.error(error, event_id)
 
-    def greet(self) -> bytes:
-        """The first event of a connection."""
-        return self._event("session.created", session=self.document.json)
+    def binary(self, data: bytes) -> bytes:
+        """See `Dialect`."""
+        message = "Binary messages are not part of this protocol."
+        raise MalformedEvent("invalid_event", message, remedy="Send JSON in text messages.")
+
+    def greet(self) -> tuple[bytes, ...]:
+        """`session.created`."""
+        return (self._event("session.created", session=self.document.json),)
+
+    def greet_late(self) -> tuple[bytes, ...]:
+        """It has been greeted."""
+        return ()
 
     def error(self, error: DuologueError, event_id: str | None = None) -> bytes:
         """An `error` event."""
         return self._event("error", error=error_json(error, event_id))
 
     def _read(self, event: Any, event_id: str | None) -> Iterator[Step]:
-        judged = event
-        if isinstance(event, dict) and event.get("type") == "session.update" and "session" in event:
-            judged = {**event, "session": lenient(event["session"])}
-        check(judged)
+        check(_judged(event))
         match event["type"]:
             case "session.update":
                 yield from self._update(event["session"], self._ask(event_id))
@@ -154,14 +172,16 @@ class RealtimeWire:
         return ask
 
     # --- out ---
-    def encode_sound(self, reply_id: str, index: int, item_id: str, pcm: bytes) -> bytes:
+    def encode_sound(
+        self, reply_id: str, index: int, item_id: str, pcm: bytes
+    ) -> tuple[bytes, ...]:
         """A frame of an answer's sound."""
         self._events += 1
         event_id = f"{self._prefix}_{self._events}"
         sound = codec.Sound(
             "response.output_audio.delta", event_id, reply_id, item_id, index, 0, pcm
         )
-        return codec.write(sound)
+        return (codec.write(sound),)
 
     def encode(self, notice: Notice) -> Iterator[bytes]:
         """The events that tell the client of it, in the documented order."""
@@ -172,6 +192,13 @@ class RealtimeWire:
         self._events += 1
         event_id = f"{self._prefix}_{self._events}"
         return codec.write({"type": kind, "event_id": event_id, **fields})
+
+
+def _judged(event: Any) -> Any:
+    """An event in the form that the SDK's types judge."""
+    if isinstance(event, dict) and event.get("type") == "session.update" and "session" in event:
+        return {**event, "session": lenient(event["session"])}
+    return event
 
 
 def _new_id(prefix: str) -> str:

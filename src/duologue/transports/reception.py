@@ -1,0 +1,120 @@
+"""Where connections are taken in: admitted, given a dialect, and owned until they are over."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from duologue.core.errors import ClientError
+from duologue.session.world import World
+from duologue.transports.admission import Visitor
+from duologue.transports.realtime import RealtimeConnection
+from duologue.transports.websocket import Handler, Rejection, UpgradeRequest
+from duologue.wire.choosing import GA, Choice, choose
+from duologue.wire.dialect import Dialect
+
+REALTIME_PATHS = ("/v1/realtime",)
+
+MakeDialect = Callable[[str, Choice], Dialect]
+"""(session id, what the client asked for) -> its machine."""
+
+
+class Reception:
+    """Takes connections in, and owns their conversations.
+
+    Args:
+        authorise: who a request comes from, or why it may not come in.
+        dialects: by name, how to make each.
+        choose: reads an upgrade request.
+
+    Attributes:
+        is_open: engines are loaded and have run; before, and on the way down, connections are refused.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        authorise: Callable[[UpgradeRequest], Visitor | Rejection],
+        *,
+        dialects: Mapping[str, MakeDialect],
+        max_sessions: int,
+    ) -> None:
+        self.is_open = False
+        self.world = world
+        self._authorise = authorise
+        self._dialects = dialects
+        self._max_sessions = max_sessions
+        self._tasks: asyncio.TaskGroup | None = None
+        self._conversations = 0
+
+    async def run(self) -> None:
+        """Own the conversations until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self._tasks = None
+
+    def accept(self, request: UpgradeRequest) -> Handler | Rejection:
+        """See `websocket.Accept`."""
+        if request.path not in REALTIME_PATHS:
+            return Rejection(404, "not_found", f"There is no WebSocket at {request.path}.")
+        visitor = self._authorise(request)
+        if isinstance(visitor, Rejection):
+            return visitor
+        choice = choose(request.query, request.headers, request.subprotocols)
+        connection = self.admit(visitor, choice)
+        if isinstance(connection, RealtimeConnection):
+            connection.subprotocol = choice.subprotocol
+        return connection
+
+    def admit(
+        self,
+        visitor: Visitor,
+        choice: Choice,
+        connect: Callable[[Dialect, World, str], RealtimeConnection] = RealtimeConnection,
+    ) -> RealtimeConnection | Rejection:
+        """A conversation for somebody who was let in; `connect` makes its connection, if it is no plain socket."""
+        refusal = self._refusal()
+        if refusal is None:
+            session_id = f"sess_{secrets.token_hex(10)}"
+            dialect = self._dialects.get(choice.dialect, self._dialects[GA])(session_id, choice)
+            refusal = _bind(dialect, visitor.session)
+            if refusal is None:
+                connection = connect(dialect, self.world, session_id)
+                self._own(connection, visitor, session_id)
+                return connection
+        visitor.leave()
+        return refusal
+
+    def _refusal(self) -> Rejection | None:
+        if not self.is_open or self._tasks is None:
+            return Rejection(503, "not_ready", "The engines are still being loaded.", 2)
+        if self._conversations >= self._max_sessions:
+            self.world.meters.counts["sessions_refused"] += 1
+            message = f"All {self._max_sessions} sessions of this server are taken."
+            return Rejection(503, "session_limit_reached", message, 10)
+        return None
+
+    def _own(self, connection: RealtimeConnection, visitor: Visitor, session_id: str) -> None:
+        assert self._tasks is not None
+        self._conversations += 1
+
+        def left(_task: asyncio.Task[None]) -> None:
+            self._conversations -= 1
+            visitor.leave()
+
+        task = self._tasks.create_task(connection.converse(), name=session_id)
+        task.add_done_callback(left)
+
+
+def _bind(dialect: Dialect, session: Mapping[str, Any] | None) -> Rejection | None:
+    """Begin with the settings that the visitor's key carries."""
+    if session is None:
+        return None
+    try:
+        dialect.adopt(dict(session))
+    except ClientError as error:
+        return Rejection(400, error.code, str(error))
+    return None
