@@ -38,6 +38,7 @@ from duologue.transports.reception import Reception
 from duologue.transports.websocket import Rejection, UpgradeRequest, upgrade_protocol
 from duologue.wire.choosing import GA, Choice
 from duologue.wire.realtime import RealtimeWire
+from duologue.wire.session_document import SessionDocument
 
 log = logging.getLogger("duologue")
 
@@ -315,12 +316,13 @@ def _authorise(guard: Guard, request: UpgradeRequest) -> Visitor | Rejection:
 
 
 def _realtime(settings: Settings, session_id: str, choice: Choice) -> RealtimeWire:
-    return RealtimeWire(
+    document = SessionDocument(
         session_id,
         choice.model or settings.model,
         settings.instructions,
         transcribes=choice.intent == "transcription",
     )
+    return RealtimeWire(document)
 
 
 # --- engines ---

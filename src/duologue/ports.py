@@ -215,4 +215,7 @@ class Listener(Protocol):
         """Something happened."""
 
     def sound(self, reply_id: str, index: int, item_id: str, pcm: bytes) -> None:
-        """The next frame of an answer's sound, in the session's output format."""
+        """The next frame of an answer's sound, as PCM at the rate of that answer's format."""
+
+    def unsent(self) -> int:
+        """Bytes given to the transport that the other end has not taken."""

@@ -5,6 +5,7 @@ import pytest
 from duologue.core.audio import Ms
 from duologue.core.facts import (
     Accept,
+    AnnounceIdle,
     AnnounceSpeech,
     AskId,
     CancelAsked,
@@ -568,3 +569,53 @@ def test_every_move_and_guard_is_used() -> None:
 
 def test_floors_with_a_reply() -> None:
     assert {f for f in Floor if f in HAS_REPLY} == {Floor.THINKING, Floor.AGENT, Floor.OVERLAP}
+
+
+# --- idleness ---
+IDLE = TurnPolicy(idle_ms=5_000)
+HEARD_OUT = (
+    started(100),
+    stopped(600),
+    tick(1_100),
+    final(1_100, 1, "hello"),
+    ReplyAudible(Ms(1_100), R1),
+    ReplySent(Ms(1_500), R1),
+    ReplyHeard(Ms(2_000), R1),
+)
+
+
+def test_silence_after_an_answer_is_answered_when_it_lasts_too_long() -> None:
+    turn, _ = play(*HEARD_OUT, policy=IDLE)
+    assert (turn.floor, turn.deadline) == (Floor.OPEN, 7_000)
+    assert turn.feed(tick(6_999)) == ()
+    assert turn.feed(tick(7_400)) == (
+        AnnounceIdle(U2, Ms(2_000)),
+        CommitUtterance(U2, 7_000 * 16, "idle for 5000 ms", spoken=False),
+        CompleteTranscript(U2, ""),
+        StartReply(R2),
+    )
+    assert turn.floor is Floor.THINKING
+    assert turn.deadline is None
+
+
+def test_idleness_counts_again_from_the_next_answer_and_never_before_the_first() -> None:
+    fresh, _ = play(tick(60_000), policy=IDLE)
+    assert (fresh.floor, fresh.deadline) == (Floor.OPEN, None)
+    turn, _ = play(
+        *HEARD_OUT,
+        tick(7_000),
+        ReplyAudible(Ms(7_100), R2),
+        ReplySent(Ms(8_000), R2),
+        ReplyHeard(Ms(8_200), R2),
+        policy=IDLE,
+    )
+    assert turn.deadline == 13_200
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [started(3_000), ReplyAsked(Ms(3_000), AskId(1)), InputBegan(Ms(3_000))],
+)
+def test_whatever_happens_ends_idleness(broken: Fact) -> None:
+    turn, _ = play(*HEARD_OUT, broken, policy=IDLE)
+    assert turn.state.idle_since is None

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from duologue.core.audio import Ms
 from duologue.core.facts import (
     Accept,
+    AnnounceIdle,
     AnnounceSpeech,
     AskId,
     CancelAsked,
@@ -58,6 +59,7 @@ POLICIES = [
     TurnPolicy(interrupt_response=False),
     TurnPolicy(create_response=False),
     TurnPolicy(detect=False, create_response=False),
+    TurnPolicy(idle_ms=700),
 ]
 TEXTS = st.sampled_from(["", "mhm", "stop", "what time is it"])
 
@@ -115,6 +117,13 @@ class World:
                 assert self.utterances[utterance] == "open"
                 assert utterance not in self.announced
                 self.announced.add(utterance)
+            case AnnounceIdle(utterance, since):
+                assert utterance not in self.utterances
+                assert not self.speaking
+                assert not self.live
+                assert self.policy.idle_ms is not None
+                assert self.now - since >= self.policy.idle_ms
+                self.utterances[utterance] = "open"
             case CommitUtterance(utterance):
                 assert self.utterances[utterance] == "open"
                 self.utterances[utterance] = "committed"

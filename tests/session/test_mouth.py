@@ -154,8 +154,9 @@ def test_the_next_answer_may_begin_while_the_last_is_still_heard() -> None:
 
 
 def test_frames_follow_the_format() -> None:
-    m, line, _, _ = mouth()
-    m.set_format(AudioFormat(8_000))
+    m, line, _, clock = mouth()
+    line = Line(clock=clock)
+    m.begin(line, AudioFormat(8_000))
     m.push(bytes(8_000))
     assert {size for _, size in line.frames} == {320}
 

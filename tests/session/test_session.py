@@ -29,9 +29,9 @@ from duologue.core.notices import (
     Notice,
     OutputBegan,
     OutputEnded,
+    PlaybackEnded,
     Problem,
     ReplyBegan,
-    PlaybackEnded,
     ReplyEnded,
     SpeechBegan,
     SpeechEnded,
@@ -78,7 +78,7 @@ async def test_a_turn_is_heard_and_answered_in_the_protocols_order() -> None:
         assert s.ear.last(PlaybackEnded) == PlaybackEnded(
             s.ear.last(ReplyEnded).reply.id,
             s.ear.last(OutputBegan).item.id,
-            round(s.ear.sound_ms()),
+            int(s.ear.sound_ms()),
             cut=False,
         )
         ended = s.ear.last(ReplyEnded).reply
@@ -472,7 +472,8 @@ async def test_options_change_in_the_middle_and_formats_hold() -> None:
     from duologue.core.audio import AudioFormat
 
     wide = AudioFormat(48_000)
-    options = SessionOptions(input_format=wide, output_format=AudioFormat(16_000))
+    narrow = ReplyOptions(format=AudioFormat(16_000))
+    options = SessionOptions(input_format=wide, reply=narrow)
     async with stage(options, tts=FakeTts("tts_s=1")) as s:
         await s.turn()
         await s.quiet(1500)

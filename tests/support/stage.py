@@ -60,12 +60,16 @@ class Ear:
     clock: Callable[[], float]
     told: list[tuple[float, Notice]] = field(default_factory=list)
     frames: list[tuple[float, str, bytes]] = field(default_factory=list)
+    waiting: int = 0
 
     def tell(self, notice: Notice) -> None:
         self.told.append((self.clock(), notice))
 
     def sound(self, reply_id: str, index: int, item_id: str, pcm: bytes) -> None:
         self.frames.append((self.clock(), item_id, pcm))
+
+    def unsent(self) -> int:
+        return self.waiting
 
     def of(self, *kinds: type[Any]) -> list[Any]:
         """The notices of these kinds."""

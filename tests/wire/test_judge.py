@@ -23,6 +23,7 @@ from duologue.core.notices import (
 from duologue.core.options import ReplyOptions
 from duologue.core.playout import SpokenText
 from duologue.wire.realtime import RealtimeWire
+from duologue.wire.session_document import SessionDocument
 from tests.support.judge import Illegal, Referee
 
 ITEM = Message("a1", "assistant", (Part("output_audio", "", SpokenText()),), "in_progress")
@@ -43,7 +44,7 @@ TURN: list[Notice] = [
 
 
 def events() -> list[dict[str, Any]]:
-    wire = RealtimeWire("s1", "m", "i")
+    wire = RealtimeWire(SessionDocument("s1", "m", "i"))
     found = [json.loads(wire.greet()[0])]
     for notice in TURN:
         found += [json.loads(data) for data in wire.encode(notice)]

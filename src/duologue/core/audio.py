@@ -5,7 +5,10 @@ stream is a count of such samples since the session began, or the same in millis
 """
 
 from dataclasses import dataclass
-from typing import NewType
+from typing import Literal, NewType
+
+Codec = Literal["pcm", "pcmu", "pcma", "opus"]
+"""How a dialect packs sound; within the house it is always PCM."""
 
 Ms = NewType("Ms", int)
 """A position on the session's stream clock, in milliseconds since its first sample."""
@@ -19,13 +22,15 @@ WINDOW_SAMPLES = 512
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """Mono signed 16-bit little-endian PCM at a rate.
+    """Mono sound: signed 16-bit little-endian PCM at a rate, however a dialect packs it.
 
     Attributes:
         rate_hz: samples per second; from 8 000 to 48 000.
+        codec: the packing on the way to the client and back.
     """
 
     rate_hz: int
+    codec: Codec = "pcm"
 
     def __post_init__(self) -> None:
         if not 8_000 <= self.rate_hz <= 48_000:

@@ -74,6 +74,13 @@ class FunctionResult:
     status: Status = "completed"
 
 
+@dataclass(frozen=True, slots=True)
+class ItemReference:
+    """In the context of one answer: the item of the conversation that has this id."""
+
+    id: str
+
+
 Item = Message | FunctionCall | FunctionResult
 
 

@@ -257,6 +257,14 @@ class ResumeOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class AnnounceIdle:
+    """Tell the client that nobody has spoken since then; the silence is committed as this utterance."""
+
+    utterance: UtteranceId
+    since: Ms
+
+
+@dataclass(frozen=True, slots=True)
 class LetGo:
     """The turn ends without an answer; `why` for the waterfall."""
 
@@ -289,6 +297,7 @@ Order = (
     | StopReply
     | HoldOutput
     | ResumeOutput
+    | AnnounceIdle
     | LetGo
     | Accept
     | Refuse

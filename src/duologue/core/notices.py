@@ -40,6 +40,15 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
+class IdleTimedOut:
+    """Nobody spoke for as long as the client set; in milliseconds of its own audio."""
+
+    item_id: str
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cleared:
     """The buffered sound is forgotten."""
 
@@ -142,12 +151,17 @@ class ReplyBegan:
 
 @dataclass(frozen=True, slots=True)
 class OutputBegan:
-    """An item of an answer begins; what follows with the same `index` belongs to it."""
+    """An item of an answer begins; what follows with the same `index` belongs to it.
+
+    Attributes:
+        aside: the answer is out of band, and the item in no conversation.
+    """
 
     reply_id: str
     index: int
     item: Message | FunctionCall
     previous_id: str | None
+    aside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +195,7 @@ class OutputEnded:
     item: Message | FunctionCall
     told: str
     previous_id: str | None
+    aside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +241,7 @@ Notice = (
     | SpeechEnded
     | Committed
     | Cleared
+    | IdleTimedOut
     | TranscriptGrew
     | TranscriptDone
     | TranscriptBroke

@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from duologue.core.audio import WIRE, AudioFormat
+from duologue.core.context import Truncation
+from duologue.core.conversation import Item, ItemReference
 from duologue.core.policy import TurnPolicy
 from duologue.core.speech import SpeechPolicy
+
+Noise = Literal["as it is", "near", "far"]
+"""Where the microphone is: at the mouth, or across the room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,9 @@ class ReplyOptions:
         tool_choice: "auto", "none", "required", or the name of the one function to call.
         max_output_tokens: None for no limit.
         metadata: the client's own labels, given back with the answer.
+        format: of its sound.
+        out_of_band: beside the conversation: it joins no history, takes no floor and is not paced.
+        context: items to answer instead of the conversation's; `ItemReference` names one of those.
     """
 
     instructions: str = ""
@@ -43,6 +51,9 @@ class ReplyOptions:
     tool_choice: str = "auto"
     max_output_tokens: int | None = None
     metadata: Mapping[str, str] | None = None
+    format: AudioFormat = WIRE
+    out_of_band: bool = False
+    context: tuple[Item | ItemReference, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +61,22 @@ class SessionOptions:
     """How one session behaves.
 
     Attributes:
+        reply: how answers are made, unless the client asks for one in another way.
         prefix_padding_ms: sound before the detected start that belongs to the utterance.
         language: ISO-639-1 of the user's speech; empty if not known.
         hints: phrases that the user is likely to say.
+        noise: what is done about noise in the user's sound.
+        truncation: what becomes of a conversation that outgrows the language model.
+        answers: responses are made at all; a transcription session makes none.
     """
 
     reply: ReplyOptions = field(default_factory=ReplyOptions)
     input_format: AudioFormat = WIRE
-    output_format: AudioFormat = WIRE
     turn: TurnPolicy = field(default_factory=TurnPolicy)
     speech: SpeechPolicy = field(default_factory=SpeechPolicy)
     prefix_padding_ms: int = 300
     language: str = ""
     hints: tuple[str, ...] = ()
+    noise: Noise = "as it is"
+    truncation: Truncation = field(default_factory=Truncation)
+    answers: bool = True

@@ -23,6 +23,7 @@ class TurnPolicy:
             "stop" from a cough.
         create_response: answer at the end of a turn without being asked.
         interrupt_response: the user's speech stops an answer.
+        idle_ms: silence this long after an answer was heard makes us speak again; None for never.
     """
 
     detect: bool = True
@@ -32,6 +33,7 @@ class TurnPolicy:
     verdict_ms: int = 300
     create_response: bool = True
     interrupt_response: bool = True
+    idle_ms: int | None = None
 
 
 def says_something(text: str) -> bool:

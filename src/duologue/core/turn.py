@@ -119,6 +119,7 @@ RULES: Mapping[Floor, Row] = {
         SpeechStarted: (_go(USER, do.begin_aloud),),
         ReplyAsked: (_go(THINKING, do.answer_asked),),
         SayAsked: (_go(THINKING, do.say_now),),
+        Waited: (_go(THINKING, do.prompt_idle),),
         Freed: (
             _go(USER, do.announce, T.talking),
             _go(PAUSE, do.announce, T.pausing),
@@ -239,7 +240,9 @@ class TurnMachine:
     def deadline(self) -> Ms | None:
         """When to feed a Tick at the latest; None if nothing is waited for. Derived, never stored."""
         u, policy = self._t.utterance, self._t.policy
-        if u is None or not u.spoken or self.floor in (OPEN, USER):
+        if self.floor is OPEN:
+            return self._idle_deadline()
+        if u is None or not u.spoken or self.floor is USER:
             return None
         if self.floor is OVERLAP:
             return Ms(
@@ -249,6 +252,10 @@ class TurnMachine:
             return None
         draft_ms = policy.draft_ms if u.open else policy.silence_ms
         return Ms(u.ended + min(draft_ms, policy.silence_ms))
+
+    def _idle_deadline(self) -> Ms | None:
+        since, idle_ms = self._t.idle_since, self._t.policy.idle_ms
+        return None if since is None or idle_ms is None else Ms(since + idle_ms)
 
     def feed(self, fact: Fact) -> tuple[Order, ...]:
         """Let time pass up to the fact, then apply it. Returns the orders, to be carried out in turn."""

@@ -10,6 +10,7 @@ from typing import Any
 from duologue.core.audio import Ms, ms_to_samples
 from duologue.core.facts import (
     Accept,
+    AnnounceIdle,
     AnnounceSpeech,
     AskId,
     CancelAsked,
@@ -200,9 +201,22 @@ def note_sent(t: TurnState, fact: Fact) -> Orders:
 
 
 def release(t: TurnState, fact: Fact) -> Orders:
-    """The reply is over."""
+    """The reply is over; from here on the user may be silent for too long."""
     t.drop_reply()
+    t.idle_since = t.now
     yield from ()
+
+
+def prompt_idle(t: TurnState, fact: Fact) -> Orders:
+    """Nobody has spoken for long: the silence is what we answer."""
+    since = t.idle_since
+    assert since is not None, "a rule spoke of idleness where there is none"
+    u = t.open_utterance(since, spoken=False)
+    u.open = False  # there is nothing in it to transcribe
+    yield AnnounceIdle(u.id, since)
+    yield from _commit(t, f"idle for {t.policy.idle_ms} ms")
+    t.owed = True
+    yield from _promise(t, None)
 
 
 # --- giving way ---

@@ -37,6 +37,7 @@ class TurnState:
         answering: the reply answers words that are owed again if it dies unheard.
         asked: a client's request for a reply that waits for the user to finish.
         says: announcements that wait for a silence.
+        idle_since: where the last answer was heard to its end, if nothing has happened since.
     """
 
     def __init__(self, policy: TurnPolicy) -> None:
@@ -50,6 +51,7 @@ class TurnState:
         self.started = self.sent = self.answering = False
         self.asked: AskId | None = None
         self.says: deque[AskId] = deque()
+        self.idle_since: Ms | None = None
         self._last = {"utterance": 0, "draft": 0, "reply": 0}
 
     # --- guards ---
@@ -120,6 +122,7 @@ class TurnState:
     # --- entries ---
     def open_utterance(self, at: Ms, *, spoken: bool) -> Utterance:
         """A new utterance takes the place of none."""
+        self.idle_since = None
         self.utterance = Utterance(UtteranceId(self._next("utterance")), at, spoken, resumed=at)
         return self.utterance
 
@@ -130,6 +133,7 @@ class TurnState:
     def promise_reply(self, ask: AskId | None) -> ReplyId:
         """A new reply takes the place of the last; it is not started yet."""
         self.drop_reply()
+        self.idle_since = None
         self.reply, self.reply_ask = ReplyId(self._next("reply")), ask
         return self.reply
 

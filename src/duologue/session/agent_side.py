@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 from duologue.core.audio import Ms
 from duologue.core.commands import CreateReply
-from duologue.core.conversation import Conversation
-from duologue.core.errors import OurError
+from duologue.core.context import Window
+from duologue.core.conversation import Conversation, Item, ItemReference
+from duologue.core.errors import EngineError, OurError, StateConflict
 from duologue.core.facts import (
     AskId,
     CancelAsked,
@@ -23,14 +25,18 @@ from duologue.core.facts import (
 )
 from duologue.core.notices import Problem
 from duologue.core.options import ReplyOptions, SessionOptions
-from duologue.ports import Listener, Prompt, Responder, TextDelta, TtsOptions
+from duologue.ports import Delta, Listener, Prompt, Responder, TextDelta, TtsOptions
+from duologue.session.aside import AsideDesk
 from duologue.session.meters import Meters, Turn
-from duologue.session.mouth import Mouth
+from duologue.session.mouth import Mouth, Output
 from duologue.session.reply import Reply
 from duologue.session.speaking import Speaking
 from duologue.session.world import World
 
 AgentOrder = StartReply | StopReply | HoldOutput | ResumeOutput
+
+MAX_ASIDES = 8
+"""Answers out of band at a time, per session."""
 
 MAX_TIMERS = 32
 """Things to be said later, per session."""
@@ -72,6 +78,26 @@ class _Verbatim:
         yield TextDelta(self._text)
 
 
+class _Broken:
+    """Cannot answer, and says why."""
+
+    def __init__(self, error: EngineError) -> None:
+        self._error = error
+
+    def respond(self, prompt: Prompt) -> "_Broken":
+        """Fails as soon as it is asked for a word."""
+        return self
+
+    def __aiter__(self) -> "_Broken":
+        return self
+
+    async def __anext__(self) -> Delta:
+        raise self._error
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
 class AgentSide:
     """Answers begin, are held and end; what is to be said later, is said later."""
 
@@ -84,10 +110,49 @@ class AgentSide:
         self._own_asks = 0
         self._timers: set[asyncio.Task[None]] = set()
         self._replies: dict[ReplyId, tuple[Reply, asyncio.Task[None]]] = {}
+        self._asides: dict[str, tuple[Reply, asyncio.Task[None]]] = {}
+        self._window = Window()
 
     def want(self, command: CreateReply) -> None:
-        """Keep what the client wants of the answer it asks for."""
-        self._wanted[command.ask] = command.options
+        """Keep what the client wants of the answer it asks for.
+
+        Raises:
+            StateConflict: it refers to an item that is not there.
+        """
+        context = command.options.context
+        if context is not None:
+            context = tuple(self._resolve(item) for item in context)
+        self._wanted[command.ask] = replace(command.options, context=context)
+
+    def answer_aside(self, command: CreateReply) -> None:
+        """Answer beside the conversation, at once.
+
+        Raises:
+            StateConflict: too many such answers are being made, or it refers to an item that is not there.
+        """
+        if len(self._asides) >= MAX_ASIDES:
+            raise StateConflict(
+                "too_many_responses",
+                f"Only {MAX_ASIDES} responses out of band are made at a time.",
+                remedy="Wait for a response.done.",
+            )
+        self.want(command)
+        options = self._wanted.pop(command.ask)
+        desk = self._desk
+        aside = AsideDesk(desk.listener, self._world.pacer, desk.meters, desk.new_id)
+        reply = Reply(aside, ReplyId(0), options, None)
+        work = self._answering(reply, self._world.responder, aside.mouth, None)
+        self._asides[reply.state.id] = (reply, task := self._tasks.create_task(work, name="aside"))
+        task.add_done_callback(lambda _: self._asides.pop(reply.state.id, None))
+
+    def stop_aside(self, response_id: str) -> bool:
+        """End an answer out of band; False if there is none of that id."""
+        if response_id not in self._asides:
+            return False
+        reply, task = self._asides.pop(response_id)
+        task.cancel()
+        reply.stop("client_cancelled")
+        return True
 
     def refused(self, ask: AskId) -> bool:
         """An answer will not be made; True if the client asked for it."""
@@ -150,22 +215,48 @@ class AgentSide:
         )
         reply = Reply(desk, order.reply, options, turn)
         responder: Responder = self._world.responder if said is None else _Verbatim(said)
+        work = self._answering(reply, responder, desk.mouth, turn)
+        task = self._tasks.create_task(work, name=f"reply-{order.reply}")
+        self._replies[order.reply] = (reply, task)
+        self._forget_old()
+
+    def _answering(
+        self, reply: Reply, responder: Responder, mouth: Output, turn: Turn | None
+    ) -> Coroutine[None, None, None]:
+        """The work of one answer, with the prompt as it is at this moment."""
+        desk, options = self._desk, reply.state.options
+        items: tuple[Item, ...] = ()
+        try:
+            items = self._context(options)
+        except EngineError as error:
+            responder = _Broken(error)
         speaking = Speaking(
             reply,
             responder,
             self._world.pool,
-            desk.mouth,
+            mouth,
             self._later,
             partial(desk.meters.mark, turn, "first_token"),
         )
-        prompt = Prompt(tuple(desk.conversation), options, desk.id)
         voice = TtsOptions(options.voice, desk.options.language, options.speed)
-        task = self._tasks.create_task(
-            self._guard(order.reply, speaking.run(prompt, desk.id, voice)),
-            name=f"reply-{order.reply}",
+        return self._guard(speaking.run(Prompt(items, options, desk.id), desk.id, voice))
+
+    def _context(self, options: ReplyOptions) -> tuple[Item, ...]:
+        """What the language model is shown.
+
+        Raises:
+            EngineRefused: it is too much, and the client wants nothing dropped.
+        """
+        truncation, limit = self._desk.options.truncation, self._world.context_tokens
+        if options.context is None:
+            return self._window.fit(tuple(self._desk.conversation), truncation, limit)
+        items = tuple(i for i in options.context if not isinstance(i, ItemReference))
+        return Window().fit(items, truncation, limit)
+
+    def _resolve(self, item: Item | ItemReference) -> Item:
+        return (
+            self._desk.conversation.retrieve(item.id) if isinstance(item, ItemReference) else item
         )
-        self._replies[order.reply] = (reply, task)
-        self._forget_old()
 
     def _stop(self, reply_id: ReplyId, why: str) -> None:
         if reply_id not in self._replies:
@@ -177,7 +268,7 @@ class AgentSide:
             self._note("the user took the floor")
         reply.stop(why)
 
-    async def _guard(self, reply_id: ReplyId, work: Coroutine[None, None, None]) -> None:
+    async def _guard(self, work: Coroutine[None, None, None]) -> None:
         try:
             await work
         except Exception as error:  # noqa: BLE001 - the outer wall of an answer: a bug ends the session, loudly

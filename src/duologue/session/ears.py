@@ -76,6 +76,8 @@ class Ears:
         self._silences: deque[tuple[int, int, int]] = deque([(0, 0, 0)], maxlen=1024)
         self._last_sound_ms = clock()
         self._gates: deque[tuple[int, Callable[[], None]]] = deque()
+        self._format = STREAM
+        self._resampler: soxr.ResampleStream | None = None
         self.set_options(options)
 
     def set_options(self, options: SessionOptions) -> None:
@@ -86,9 +88,22 @@ class Ears:
         self._padding = ms_to_samples(options.prefix_padding_ms)
         self._keep = self._padding + ms_to_samples(KEEP_MS)
         self._segmenter.policy = options.speech
-        self._set_format(options.input_format)
+        self.set_format(options.input_format)
         if not self._detect:
             self._segmenter.forget()
+
+    def set_format(self, fmt: AudioFormat) -> None:
+        """The format of all sound from here on; what is already here keeps its old one."""
+        if fmt == self._format:
+            return
+        if self._raw:
+            self._convert()
+        self._format = fmt
+        self._resampler = (
+            None
+            if fmt.rate_hz == STREAM.rate_hz
+            else soxr.ResampleStream(fmt.rate_hz, STREAM.rate_hz, 1, dtype="int16", quality="LQ")
+        )
 
     # --- sound ---
     def hear(self, pcm: bytes) -> bool:
@@ -226,14 +241,6 @@ class Ears:
         self._hearing.dismiss(self)
 
     # --- how ---
-    def _set_format(self, fmt: AudioFormat) -> None:
-        self._format = fmt
-        self._resampler = (
-            None
-            if fmt == STREAM
-            else soxr.ResampleStream(fmt.rate_hz, STREAM.rate_hz, 1, dtype="int16", quality="LQ")
-        )
-
     def _convert(self) -> None:
         """Client sound -> whole windows of the stream."""
         data = b"".join(self._raw) if len(self._raw) > 1 else self._raw[0]

@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from typing import Protocol
 
-from duologue.core.audio import AudioFormat
+from duologue.core.audio import WIRE, AudioFormat
 from duologue.core.playout import PlayoutClock
 from duologue.ports import Clock
 from duologue.session.pacer import Pacer
@@ -38,6 +38,34 @@ class Line(Protocol):
         """The listener has heard the last one."""
 
 
+class Output(Protocol):
+    """Where the sound of an answer goes: a `Mouth`, or an `aside.Spout`."""
+
+    format: AudioFormat
+
+    @property
+    def sent_ms(self) -> float:
+        """How much of it was sent."""
+
+    def begin(self, line: Line, fmt: AudioFormat) -> None:
+        """The next answer, in this format."""
+
+    def push(self, pcm: bytes) -> None:
+        """More of its sound, any size."""
+
+    async def room(self) -> None:
+        """Wait until there is room for more."""
+
+    def finish(self) -> None:
+        """No more of it comes."""
+
+    def stop(self) -> None:
+        """Drop what is not sent."""
+
+    def heard_ms(self) -> float:
+        """How much of it was heard."""
+
+
 class Mouth:
     """The output of one session; speaks one line at a time.
 
@@ -57,12 +85,7 @@ class Mouth:
         self._room = asyncio.Event()
         self._room.set()
         self._past_underruns = 0
-        self.set_format(AudioFormat(24_000))
-
-    def set_format(self, fmt: AudioFormat) -> None:
-        """The format of all sound from here on."""
-        self.format = fmt
-        self._frame_bytes = fmt.bytes_for(FRAME_MS)
+        self._set_format(WIRE)
 
     @property
     def underruns(self) -> int:
@@ -74,12 +97,13 @@ class Mouth:
         """Sound that is here and not sent."""
         return len(self._frames) * FRAME_MS + self.format.ms(len(self._rest))
 
-    def begin(self, line: Line) -> None:
-        """The next answer. What the last one still had to send is gone; what is still being heard, will be."""
+    def begin(self, line: Line, fmt: AudioFormat = WIRE) -> None:
+        """The next answer, in this format. What the last one had to send is gone; what was sent, will be heard."""
         if self._line is not None and self._told_sent:
             self._line.all_heard()
         self._past_underruns += self._clock.underruns
         self._line, self._clock = line, PlayoutClock()
+        self._set_format(fmt)
         self._frames.clear()
         self._rest = b""
         self._finished = self._told_sent = self._held = False
@@ -150,6 +174,10 @@ class Mouth:
         self._line = None
         line.all_heard()
         return self._line is not None
+
+    def _set_format(self, fmt: AudioFormat) -> None:
+        self.format = fmt
+        self._frame_bytes = fmt.bytes_for(FRAME_MS)
 
     def _send(self, now_ms: float) -> None:
         line, frames, clock = self._line, self._frames, self._clock

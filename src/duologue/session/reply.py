@@ -24,7 +24,7 @@ from duologue.core.notices import (
 )
 from duologue.core.options import ReplyOptions
 from duologue.core.playout import SpokenText
-from duologue.session.mouth import Mouth
+from duologue.session.mouth import Output
 
 if TYPE_CHECKING:
     from duologue.core.audio import Ms
@@ -39,8 +39,11 @@ class Desk(Protocol):
 
     listener: "Listener"
     conversation: Conversation
-    mouth: Mouth
     meters: "Meters"
+
+    @property
+    def mouth(self) -> Output:
+        """Where its sound goes."""
 
     @property
     def now(self) -> "Ms":
@@ -112,10 +115,10 @@ class Reply:
         if self._message is None:
             self._desk.meters.mark(self.turn, "first_sound")
             self._open_message("output_audio")
-            self._desk.mouth.begin(self)
+            self._desk.mouth.begin(self, self.state.options.format)
         if text:
             self._untold.append((self.spoken.duration_ms, text))
-        duration_ms = len(pcm) * 1000 / (2 * self._desk.mouth.format.rate_hz)
+        duration_ms = len(pcm) * 1000 / (2 * self.state.options.format.rate_hz)
         self.spoken.add_sound(number, duration_ms, words)
         self._desk.mouth.push(pcm)
 
@@ -242,7 +245,8 @@ class Reply:
     def _open(self, item: Message | FunctionCall) -> None:
         previous = self._desk.conversation.add(item)
         self._previous[item.id] = previous
-        began = OutputBegan(self.state.id, self._outputs, item, previous)
+        aside = self.state.options.out_of_band
+        began = OutputBegan(self.state.id, self._outputs, item, previous, aside)
         self._outputs += 1
         self._desk.listener.tell(began)
 
@@ -258,7 +262,8 @@ class Reply:
         self._desk.conversation.put(item)
         self.state = replace(self.state, output=(*self.state.output, item))
         previous = self._previous[item.id]
-        self._desk.listener.tell(OutputEnded(self.state.id, index, item, told, previous))
+        aside = self.state.options.out_of_band
+        self._desk.listener.tell(OutputEnded(self.state.id, index, item, told, previous, aside))
 
     def _close_calls(self, status: Status) -> None:
         for index, call in self._calls.values():

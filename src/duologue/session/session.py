@@ -149,6 +149,8 @@ class Session:
         """A command of the client's; it takes its place behind the sound that came before it."""
         if isinstance(command, Clear):
             self.ears.clear()
+        elif isinstance(command, SetOptions):
+            self.ears.set_format(command.options.input_format)
         self.ears.when_judged(lambda: self.tell(command))
 
     def tell(self, item: Fact | AnyCommand) -> None:
@@ -270,16 +272,13 @@ class Session:
             case CreateItem() | DeleteItem() | RetrieveItem() | TruncateItem():
                 self._do_with_item(command)
             case CreateReply():
-                self._agent.want(command)
-                self.tell(ReplyAsked(self.now, command.ask))
+                self._create_reply(command)
             case CancelReply():
                 self._cancel(command)
             case ClearOutput():
                 self._agent.clear_output(command.ask)
 
-    def _do_with_item(
-        self, command: CreateItem | DeleteItem | RetrieveItem | TruncateItem
-    ) -> None:
+    def _do_with_item(self, command: CreateItem | DeleteItem | RetrieveItem | TruncateItem) -> None:
         match command:
             case CreateItem(item=item, after=after):
                 previous = self.conversation.add(item, after)
@@ -296,7 +295,6 @@ class Session:
         policy_changed = options.turn != self.options.turn
         self.options = options
         self.ears.set_options(options)
-        self.mouth.set_format(options.output_format)
         self.recognition.options = SttOptions(options.language, options.hints)
         self._watch = ArrivalWatch(options.input_format.rate_hz)
         if policy_changed:
@@ -324,9 +322,24 @@ class Session:
         self.listener.tell(ItemTruncated(command.item_id, command.content_index, kept_ms))
         self._agent.playback_stopped(command.item_id)
 
+    def _create_reply(self, command: CreateReply) -> None:
+        if not self.options.answers:
+            raise StateConflict(
+                "response_not_supported",
+                "A transcription session makes no responses.",
+                remedy="Open a session of type 'realtime' to have answers.",
+            )
+        if command.options.out_of_band:
+            self._agent.answer_aside(command)
+        else:
+            self._agent.want(command)
+            self.tell(ReplyAsked(self.now, command.ask))
+
     def _cancel(self, command: CancelReply) -> None:
         reply = None
         if command.reply_id is not None:
+            if self._agent.stop_aside(command.reply_id):
+                return
             reply = self._agent.find(command.reply_id)
             if reply is None:
                 code = "response_cancel_not_active"

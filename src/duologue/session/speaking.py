@@ -33,7 +33,7 @@ from duologue.ports import (
     TextDelta,
     TtsOptions,
 )
-from duologue.session.mouth import Mouth
+from duologue.session.mouth import Output
 from duologue.session.reply import Reply
 
 log = logging.getLogger("duologue.session")
@@ -55,7 +55,7 @@ class Speaking:
         reply: Reply,
         responder: Responder,
         pool: EnginePool,
-        mouth: Mouth,
+        mouth: Output,
         later: Callable[[float, str], None],
         first_token: Callable[[], None],
     ) -> None:
@@ -89,7 +89,8 @@ class Speaking:
         stream = await self._pool.open(Role.TTS, key, voice)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._sound(stream), name="reply-sound")
+                to_hz = prompt.options.format.rate_hz
+                tasks.create_task(self._sound(stream, to_hz), name="reply-sound")
                 sentences = Sentences()
                 async for text in self._words(prompt):
                     for piece in sentences.push(text):
@@ -124,9 +125,9 @@ class Speaking:
         while not stream.offer(Say(number, text)):
             await stream.room()
 
-    async def _sound(self, stream: EngineStream) -> None:
+    async def _sound(self, stream: EngineStream, to_hz: int) -> None:
         rate_hz = stream.rate_hz
-        resampler = _resampler(rate_hz, self._mouth.format.rate_hz)
+        resampler = _resampler(rate_hz, to_hz)
         number = 0
         async for event in stream.events():
             match event:
@@ -134,7 +135,7 @@ class Speaking:
                     await self._mouth.room()
                     if stream.rate_hz != rate_hz:  # another voice took over before the first sound
                         rate_hz = stream.rate_hz
-                        resampler = _resampler(rate_hz, self._mouth.format.rate_hz)
+                        resampler = _resampler(rate_hz, to_hz)
                     self._add(number, resampler(pcm, False), words)
                 case Final():
                     self._add(number, resampler(b"", True), ())

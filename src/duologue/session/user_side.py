@@ -7,6 +7,7 @@ from typing import Protocol
 from duologue.core.audio import samples_to_ms
 from duologue.core.conversation import Conversation, Message, Part
 from duologue.core.facts import (
+    AnnounceIdle,
     AnnounceSpeech,
     CommitUtterance,
     CompleteTranscript,
@@ -17,6 +18,7 @@ from duologue.core.facts import (
 )
 from duologue.core.notices import (
     Committed,
+    IdleTimedOut,
     ItemAdded,
     SpeechBegan,
     SpeechEnded,
@@ -29,7 +31,15 @@ from duologue.session.ears import Ears
 from duologue.session.meters import Meters, Turn
 from duologue.session.recognition import Recognition
 
-UserOrder = Listen | FinishDraft | Discard | AnnounceSpeech | CommitUtterance | CompleteTranscript
+UserOrder = (
+    Listen
+    | FinishDraft
+    | Discard
+    | AnnounceSpeech
+    | AnnounceIdle
+    | CommitUtterance
+    | CompleteTranscript
+)
 
 
 class Desk(Protocol):
@@ -77,6 +87,10 @@ class UserSide:
             case AnnounceSpeech(utterance=utterance, since=since):
                 began = max(0, self._desk.ears.client_ms(since) - self._desk.padding_ms)
                 self._desk.listener.tell(SpeechBegan(self._item(utterance), began))
+            case AnnounceIdle(utterance=utterance, since=since):
+                start_ms = self._desk.ears.client_ms(since)
+                end_ms = self._desk.ears.client_ms(self._desk.ears.now)
+                self._desk.listener.tell(IdleTimedOut(self._item(utterance), start_ms, end_ms))
             case CommitUtterance():
                 self._commit(order)
             case CompleteTranscript():

@@ -11,6 +11,9 @@ from duologue.session.meters import Meters
 from duologue.session.mouth import LEAD_MS
 from duologue.session.pacer import Pacer
 
+CONTEXT_TOKENS = 28_224
+"""What OpenAI's own realtime models are shown (32k less their longest answer)."""
+
 
 @dataclass(slots=True)
 class World:
@@ -18,6 +21,7 @@ class World:
 
     Attributes:
         journal: opens a journal for a session, where one is wanted.
+        context_tokens: about how much of a conversation the language model is shown.
         lead_ms: how far ahead of the listener sound is sent.
     """
 
@@ -29,3 +33,4 @@ class World:
     clock: Clock
     journal: Callable[[str, TurnPolicy], Journal] | None = None
     lead_ms: float = LEAD_MS
+    context_tokens: int = CONTEXT_TOKENS

@@ -108,6 +108,10 @@ class RealtimeConnection:
         if self._socket is not None:
             self._send(self._wire.encode_sound(reply_id, index, item_id, pcm))
 
+    def unsent(self) -> int:
+        """See `ports.Listener`."""
+        return self._socket.unsent() if self._socket is not None else 0
+
     # --- the conversation ---
     async def converse(self) -> None:
         """Hold the conversation until one side ends it."""

@@ -75,6 +75,9 @@ class Socket(Protocol):
     def send(self, data: bytes) -> None:
         """Send one message, text unless it is a `Binary`; dropped if the connection is gone."""
 
+    def unsent(self) -> int:
+        """Bytes that the other end has not taken, beyond what the kernel keeps."""
+
     def close(self, code: int, reason: str = "") -> None:
         """End the connection after what was sent."""
 
@@ -204,8 +207,8 @@ class _Listener(picows.WSListener):
             return
         kind = picows.WSMsgType.BINARY if type(data) is Binary else picows.WSMsgType.TEXT
         self._transport.send(kind, data)
-        if self._is_slow and self._unsent() > MAX_UNSENT_BYTES:
-            log.warning("! a client reads too slowly, %d bytes are unsent: closed", self._unsent())
+        if self._is_slow and self.unsent() > MAX_UNSENT_BYTES:
+            log.warning("! a client reads too slowly, %d bytes are unsent: closed", self.unsent())
             transport, self._transport = self._transport, None
             transport.disconnect(graceful=False)
 
@@ -214,7 +217,9 @@ class _Listener(picows.WSListener):
             self._transport.send_close(picows.WSCloseCode(code), reason)
             self._transport.disconnect()
 
-    def _unsent(self) -> int:
+    def unsent(self) -> int:
+        if self._transport is None:
+            return 0
         size: int = self._transport.underlying_transport.get_write_buffer_size()
         return size
 

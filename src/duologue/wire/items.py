@@ -30,7 +30,7 @@ def _part_json(part: Part) -> dict[str, Any]:
     return {"type": part.kind, "text": part.text or ""}
 
 
-def read_item(data: dict[str, Any], new_id: Callable[[str], str]) -> Item:
+def read_item(data: dict[str, Any], new_id: Callable[[str], str], where: str = "item") -> Item:
     """A client's item, which the SDK's types have let through; ids may be any string.
 
     Raises:
@@ -40,7 +40,7 @@ def read_item(data: dict[str, Any], new_id: Callable[[str], str]) -> Item:
     status: Status = data.get("status") or "completed"
     match data.get("type"):
         case "message":
-            return Message(item_id, data["role"], _read_parts(data), status)
+            return Message(item_id, data["role"], _read_parts(data, where), status)
         case "function_call":
             call_id = data.get("call_id") or new_id("call")
             return FunctionCall(item_id, call_id, data["name"], data["arguments"], status)
@@ -51,13 +51,13 @@ def read_item(data: dict[str, Any], new_id: Callable[[str], str]) -> Item:
                 "invalid_value",
                 f"Items of type '{kind}' cannot be created.",
                 remedy="Supported: message, function_call, function_call_output.",
-                param="item.type",
+                param=f"{where}.type",
             )
 
 
-def _read_parts(data: dict[str, Any]) -> tuple[Part, ...]:
+def _read_parts(data: dict[str, Any], where: str) -> tuple[Part, ...]:
     return tuple(
-        _read_part(data["role"], part, f"item.content[{number}]")
+        _read_part(data["role"], part, f"{where}.content[{number}]")
         for number, part in enumerate(data.get("content") or [])
     )
 

@@ -13,9 +13,10 @@ import binascii
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from duologue.core.audio import SAMPLE_BYTES
+from duologue.core.audio import SAMPLE_BYTES, WIRE, AudioFormat
 from duologue.core.commands import (
     AnyCommand,
     CancelReply,
@@ -30,13 +31,14 @@ from duologue.core.commands import (
 )
 from duologue.core.errors import ClientError, DuologueError, MalformedEvent
 from duologue.core.facts import AskId
-from duologue.core.notices import Notice
+from duologue.core.notices import Notice, ReplyBegan, ReplyEnded, ReplyState
 from duologue.core.options import SessionOptions
-from duologue.wire import codec
-from duologue.wire.dialect import Step
+from duologue.wire import codec, coders
+from duologue.wire.coders import PCM
+from duologue.wire.dialect import Binary, Step
 from duologue.wire.items import read_item
 from duologue.wire.realtime_events import Telling, error_json
-from duologue.wire.session_document import SessionDocument, lenient
+from duologue.wire.session_document import SessionDocument, lenient, lenient_request
 from duologue.wire.validation import check
 
 MAX_APPEND_BYTES = 15 * 1024 * 1024
@@ -48,13 +50,27 @@ MAX_REMEMBERED_ASKS = 512
 Event = dict[str, Any]
 
 
-class RealtimeWire:
-    """One connection's side of the protocol."""
+@dataclass(frozen=True, slots=True)
+class _Voice:
+    """How the sound of one answer is sent."""
 
-    def __init__(
-        self, session_id: str, model: str, instructions: str, *, transcribes: bool = False
-    ) -> None:
-        self.document = SessionDocument(session_id, model, instructions)
+    encoder: coders.Encoder
+    is_binary: bool
+
+
+class RealtimeWire:
+    """One connection's side of the protocol.
+
+    Args:
+        document: the session's settings to begin with.
+    """
+
+    def __init__(self, document: SessionDocument) -> None:
+        self.document = document
+        self._input: AudioFormat = WIRE
+        self._decoder: coders.Decoder = PCM
+        self._voices: dict[str, _Voice] = {}
+        self._use_formats()
         self._prefix = f"event_{secrets.token_hex(6)}"
         self._events = 0
         self._asks = 0
@@ -69,6 +85,7 @@ class RealtimeWire:
         """See `Dialect`."""
         check(_judged({"type": "session.update", "session": session}))
         self.document.update(session)
+        self._use_formats()
 
     # --- in ---
     def sound(self, data: bytes) -> bytes | None:
@@ -76,10 +93,12 @@ class RealtimeWire:
         event = codec.read_append(data)
         if event is None or event.type != "input_audio_buffer.append":
             return None
-        size = len(event.audio)
-        return (
-            event.audio if size and size % SAMPLE_BYTES == 0 and size <= MAX_APPEND_BYTES else None
-        )
+        audio = event.audio
+        if not audio or len(audio) > MAX_APPEND_BYTES:
+            return None
+        if self._decoder is not PCM:
+            return self._decoder.decode(audio)
+        return audio if len(audio) % SAMPLE_BYTES == 0 else None
 
     def receive(self, data: bytes) -> Iterator[Step]:
         """Everything that is not sound: what to ask of the session, and what to send back at once."""
@@ -97,8 +116,13 @@ class RealtimeWire:
 
     def binary(self, data: bytes) -> bytes:
         """See `Dialect`."""
-        message = "Binary messages are not part of this protocol."
-        raise MalformedEvent("invalid_event", message, remedy="Send JSON in text messages.")
+        if self._input.codec != "opus":
+            raise MalformedEvent(
+                "invalid_event",
+                "This session's sound does not come in binary messages.",
+                remedy="Set session.audio.input.format to {'type': 'audio/opus'}, or send JSON as text.",
+            )
+        return self._decoder.decode(data)
 
     def greet(self) -> tuple[bytes, ...]:
         """`session.created`."""
@@ -119,9 +143,6 @@ class RealtimeWire:
                 yield from self._update(event["session"], self._ask(event_id))
             case "input_audio_buffer.append":
                 _check_sound(event["audio"])
-            case "output_audio_buffer.clear":
-                message = "'output_audio_buffer.clear' is for WebRTC and SIP connections."
-                raise MalformedEvent("invalid_value", message, param="type")
             case _:
                 yield self._command(event, self._ask(event_id))
 
@@ -142,17 +163,22 @@ class RealtimeWire:
                 where = (event["item_id"], event["content_index"], event["audio_end_ms"])
                 return TruncateItem(ask, *where)
             case "response.create":
-                return CreateReply(ask, self.document.reply_options(event.get("response") or {}))
+                options = self.document.reply_options(event.get("response") or {}, _new_id)
+                return CreateReply(ask, options)
             case "response.cancel":
                 return CancelReply(ask, event.get("response_id"))
+            case "output_audio_buffer.clear":
+                return self._clear_output(ask)
             case kind:
                 message = f"'{kind}' is not served by this version of Duologue."
                 raise MalformedEvent("invalid_value", message, param="type")
 
+    def _clear_output(self, ask: AskId) -> AnyCommand:
+        """Only where the server holds the listener's loudspeaker; see the WebRTC dialect."""
+        message = "'output_audio_buffer.clear' is for WebRTC and SIP connections."
+        raise MalformedEvent("invalid_value", message, param="type")
+
     def _update(self, patch: Event, ask: AskId) -> Iterator[Step]:
-        if patch.get("type") == "transcription":
-            message = "Transcription sessions are not served by this version of Duologue."
-            raise MalformedEvent("invalid_value", message, param="session.type")
         audio = patch.get("audio")
         if isinstance(audio, dict) and (audio.get("input") or {}).get("turn_detection") is False:
             patch = {
@@ -160,6 +186,7 @@ class RealtimeWire:
                 "audio": {**audio, "input": {**audio["input"], "turn_detection": None}},
             }
         self.document.update(patch)
+        self._use_formats()
         yield SetOptions(ask, self.document.options())
         yield self._event("session.updated", session=self.document.json)
 
@@ -176,6 +203,11 @@ class RealtimeWire:
         self, reply_id: str, index: int, item_id: str, pcm: bytes
     ) -> tuple[bytes, ...]:
         """A frame of an answer's sound."""
+        voice = self._voices.get(reply_id)
+        if voice is not None:
+            pcm = voice.encoder.encode(pcm)
+            if voice.is_binary:
+                return (Binary(pcm),)
         self._events += 1
         event_id = f"{self._prefix}_{self._events}"
         sound = codec.Sound(
@@ -185,8 +217,25 @@ class RealtimeWire:
 
     def encode(self, notice: Notice) -> Iterator[bytes]:
         """The events that tell the client of it, in the documented order."""
+        if isinstance(notice, ReplyBegan):
+            self._open_voice(notice.reply)
+        elif isinstance(notice, ReplyEnded):
+            self._voices.pop(notice.reply.id, None)
         for kind, fields in self._telling.tell(notice):
             yield self._event(kind, **fields)
+
+    def _use_formats(self) -> None:
+        """Read the client's sound in the format that it declared, from its next message on."""
+        fmt = self.document.options().input_format
+        if fmt != self._input:
+            self._input, self._decoder = fmt, coders.decoder(fmt)
+
+    def _open_voice(self, reply: ReplyState) -> None:
+        """Answers in plain PCM, which are nearly all, need nothing kept."""
+        fmt = reply.options.format
+        if reply.options.spoken and fmt.codec != "pcm":
+            is_binary = fmt.codec == "opus" and not reply.options.out_of_band
+            self._voices[reply.id] = _Voice(coders.encoder(fmt), is_binary)
 
     def _event(self, kind: str, **fields: Any) -> bytes:
         self._events += 1
@@ -196,8 +245,11 @@ class RealtimeWire:
 
 def _judged(event: Any) -> Any:
     """An event in the form that the SDK's types judge."""
-    if isinstance(event, dict) and event.get("type") == "session.update" and "session" in event:
+    kind = event.get("type") if isinstance(event, dict) else None
+    if kind == "session.update" and "session" in event:
         return {**event, "session": lenient(event["session"])}
+    if kind == "response.create" and "response" in event:
+        return {**event, "response": lenient_request(event["response"])}
     return event
 
 

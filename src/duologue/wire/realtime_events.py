@@ -11,6 +11,7 @@ from duologue.core.notices import (
     ArgumentsGrew,
     Cleared,
     Committed,
+    IdleTimedOut,
     ItemAdded,
     ItemDeleted,
     ItemRetrieved,
@@ -31,6 +32,7 @@ from duologue.core.notices import (
 )
 from duologue.wire.items import item_json
 from duologue.wire.session_document import SessionDocument
+from duologue.wire.session_options import DEFAULT_VOICE, format_json
 
 Event = dict[str, Any]
 Told = tuple[str, Event]
@@ -82,6 +84,9 @@ class Telling:
             case SpeechEnded(item_id=item_id, audio_ms=ms):
                 where = {"audio_end_ms": ms, "item_id": item_id}
                 yield "input_audio_buffer.speech_stopped", where
+            case IdleTimedOut(item_id=item_id, start_ms=start_ms, end_ms=end_ms):
+                silent = {"audio_start_ms": start_ms, "audio_end_ms": end_ms, "item_id": item_id}
+                yield "input_audio_buffer.timeout_triggered", silent
             case Committed(item_id=item_id, previous_id=previous):
                 where = {"item_id": item_id, "previous_item_id": previous}
                 yield "input_audio_buffer.committed", where
@@ -89,19 +94,8 @@ class Telling:
                 yield "input_audio_buffer.cleared", {}
             case TranscriptGrew() | TranscriptDone() | TranscriptBroke():
                 yield from self._tell_transcript(notice)
-            case ItemAdded(item=item, previous_id=previous):
-                link = {"previous_item_id": previous, "item": item_json(item)}
-                yield "conversation.item.added", link
-                yield "conversation.item.done", link
-            case ItemDeleted(item_id=item_id):
-                yield "conversation.item.deleted", {"item_id": item_id}
-            case ItemTruncated(item_id=item_id, content_index=index, audio_ms=ms):
-                cut = {"item_id": item_id, "content_index": index, "audio_end_ms": ms}
-                yield "conversation.item.truncated", cut
-            case ItemRetrieved(item=item):
-                yield "conversation.item.retrieved", {"item": item_json(item)}
             case _:
-                pass
+                yield from _tell_item(notice)
 
     def _tell_transcript(
         self, notice: TranscriptGrew | TranscriptDone | TranscriptBroke
@@ -141,8 +135,7 @@ class Telling:
 
     def _response(self, reply: ReplyState) -> Event:
         options = reply.options
-        fmt = self._document.json["audio"]["output"]["format"]
-        voice = options.voice or self._document.json["audio"]["output"]["voice"]
+        fmt, voice = format_json(options.format), options.voice or DEFAULT_VOICE
         over = reply.status != "in_progress"
         return {
             "object": "realtime.response",
@@ -150,13 +143,30 @@ class Telling:
             "status": reply.status,
             "status_details": _status_details(reply),
             "output": [item_json(item) for item in reply.output],
-            "conversation_id": self._conversation_id,
+            "conversation_id": None if options.out_of_band else self._conversation_id,
             "output_modalities": ["audio" if options.spoken else "text"],
             "max_output_tokens": options.max_output_tokens or "inf",
             "audio": {"output": {"format": fmt, "voice": voice}},
             "usage": _usage(reply) if over else None,
             "metadata": options.metadata,
         }
+
+
+def _tell_item(notice: Notice) -> Iterator[Told]:
+    match notice:
+        case ItemAdded(item=item, previous_id=previous):
+            link = {"previous_item_id": previous, "item": item_json(item)}
+            yield "conversation.item.added", link
+            yield "conversation.item.done", link
+        case ItemDeleted(item_id=item_id):
+            yield "conversation.item.deleted", {"item_id": item_id}
+        case ItemTruncated(item_id=item_id, content_index=index, audio_ms=ms):
+            cut = {"item_id": item_id, "content_index": index, "audio_end_ms": ms}
+            yield "conversation.item.truncated", cut
+        case ItemRetrieved(item=item):
+            yield "conversation.item.retrieved", {"item": item_json(item)}
+        case _:
+            pass
 
 
 def _at(reply_id: str, index: int, item_id: str) -> Event:
@@ -169,8 +179,9 @@ def _output_began(notice: OutputBegan) -> Iterator[Told]:
         item["content"] = []
     at: Event = {"response_id": notice.reply_id, "output_index": notice.index}
     yield "response.output_item.added", {**at, "item": item}
-    link = {"previous_item_id": notice.previous_id, "item": item}
-    yield "conversation.item.added", link
+    if not notice.aside:
+        link = {"previous_item_id": notice.previous_id, "item": item}
+        yield "conversation.item.added", link
     if isinstance(notice.item, Message):
         part = {"type": "text", "text": ""}
         if notice.item.parts[0].kind == "output_audio":
@@ -198,8 +209,9 @@ def _output_ended(notice: OutputEnded) -> Iterator[Told]:
     item = item_json(notice.item)
     where = {"response_id": notice.reply_id, "output_index": notice.index}
     yield "response.output_item.done", {**where, "item": item}
-    link = {"previous_item_id": notice.previous_id, "item": item}
-    yield "conversation.item.done", link
+    if not notice.aside:
+        link = {"previous_item_id": notice.previous_id, "item": item}
+        yield "conversation.item.done", link
 
 
 def _status_details(reply: ReplyState) -> Event | None:

@@ -1,0 +1,39 @@
+"""Which dialect a client means, by how it knocks."""
+
+import pytest
+
+from duologue.wire.choosing import BETA, GA, UNMUTE, Choice, choose
+
+KEY = "openai-insecure-api-key.sk-1"
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "subprotocols", "dialect", "answered"),
+    [
+        ({"model": "m"}, {"authorization": "Bearer x"}, (), GA, None),  # python clients
+        ({"model": "m"}, {}, ("realtime",), GA, "realtime"),  # a page with a model
+        ({"model": "m"}, {}, ("realtime", KEY), GA, "realtime"),
+        ({}, {}, ("realtime", KEY), GA, "realtime"),
+        ({}, {"authorization": "Bearer x"}, ("realtime",), GA, "realtime"),
+        ({}, {}, (), GA, None),
+        ({}, {}, ("realtime",), UNMUTE, "realtime"),  # unmute's page and its load test
+        ({"model": "m"}, {"openai-beta": "realtime=v1"}, (), BETA, None),
+        ({"model": "m"}, {"openai-beta": "assistants=v2, realtime=v1"}, (), BETA, None),
+        ({"model": "m"}, {}, ("realtime", KEY, "openai-beta.realtime-v1"), BETA, "realtime"),
+        ({"model": "m"}, {"openai-beta": "assistants=v2"}, (), GA, None),
+    ],
+)
+def test_a_client_is_known_by_how_it_asks(
+    query: dict[str, str],
+    headers: dict[str, str],
+    subprotocols: tuple[str, ...],
+    dialect: str,
+    answered: str | None,
+) -> None:
+    choice = choose(query, headers, subprotocols)
+    assert (choice.dialect, choice.subprotocol) == (dialect, answered)
+
+
+def test_model_and_intent_come_from_the_address() -> None:
+    choice = choose({"model": "m", "intent": "transcription"}, {}, ())
+    assert choice == Choice(GA, None, "m", "transcription")
