@@ -5,6 +5,7 @@ field value, an id that links to nothing, an event out of its order. It is itsel
 """
 
 import json
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, get_args
 
@@ -26,6 +27,15 @@ def server_events() -> dict[str, type[BaseModel]]:
     return models
 
 
+@dataclass
+class Answer:
+    """What was told of a response. `open`: output index -> item."""
+
+    aside: bool
+    open: dict[int, dict[str, Any]] = field(default_factory=dict)
+    closed: list[str] = field(default_factory=list)
+
+
 class Referee:
     """One connection's events, in order."""
 
@@ -33,12 +43,11 @@ class Referee:
         self.seen: list[dict[str, Any]] = []
         self._ids: set[str] = set()
         self._items: set[str] = set()
+        self._whole: set[str] = set()
         self._committed: set[str] = set()
         self._speech: str | None = None
         self._last_ms = 0
-        self._response: dict[str, Any] | None = None
-        self._open: dict[int, dict[str, Any]] = {}  # output index -> what was told of it
-        self._closed: list[str] = []
+        self._answers: dict[str, Answer] = {}
 
     def see(self, data: bytes | str) -> dict[str, Any]:
         """Judge the next event; returns it as plain data."""
@@ -76,6 +85,11 @@ class Referee:
         self._need(e["audio_end_ms"] >= self._last_ms, "time ran backwards")
         self._last_ms = e["audio_end_ms"]
 
+    def _input_audio_buffer_timeout_triggered(self, e: dict[str, Any]) -> None:
+        self._need(self._speech is None, "nobody spoke, while somebody speaks")
+        self._need(e["audio_end_ms"] >= e["audio_start_ms"], "time ran backwards")
+        self._speech = e["item_id"]
+
     def _input_audio_buffer_committed(self, e: dict[str, Any]) -> None:
         if self._speech is not None:
             self._need(e["item_id"] == self._speech, "another item than the one announced")
@@ -97,7 +111,10 @@ class Referee:
         self._items.add(item["id"])
 
     def _conversation_item_done(self, e: dict[str, Any]) -> None:
-        self._need(e["item"]["id"] in self._items, "an item is done that was not added")
+        item_id = e["item"]["id"]
+        self._need(item_id in self._items, "an item is done that was not added")
+        self._need(item_id not in self._whole, "an item is done twice")
+        self._whole.add(item_id)
 
     def _conversation_item_deleted(self, e: dict[str, Any]) -> None:
         self._need(e["item_id"] in self._items, "an item was deleted that was not there")
@@ -107,25 +124,34 @@ class Referee:
 
     # --- answers ---
     def _response_created(self, e: dict[str, Any]) -> None:
-        self._need(self._response is None, "a response began before the last was done")
-        self._need(e["response"]["status"] == "in_progress", "a response begins in progress")
-        self._response, self._open, self._closed = e["response"], {}, []
+        response = e["response"]
+        if response["conversation_id"] is not None:
+            open_ones = [a for a in self._answers.values() if not a.aside]
+            self._need(not open_ones, "a response began before the last was done")
+        self._need(response["status"] == "in_progress", "a response begins in progress")
+        self._need(response["id"] not in self._answers, "a response began twice")
+        self._answers[response["id"]] = Answer(aside=response["conversation_id"] is None)
 
-    def _of_response(self, e: dict[str, Any]) -> None:
-        self._need(self._response is not None, f"{e['type']} outside a response")
-        assert self._response is not None
-        self._need(e["response_id"] == self._response["id"], f"{e['type']} of another response")
+    def _of_response(self, e: dict[str, Any]) -> "Answer":
+        answer = self._answers.get(e["response_id"])
+        self._need(answer is not None, f"{e['type']} of a response that is not open")
+        assert answer is not None
+        return answer
 
     def _response_output_item_added(self, e: dict[str, Any]) -> None:
-        self._of_response(e)
-        self._need(e["output_index"] == len(self._open) + len(self._closed), "output_index jumps")
-        self._open[e["output_index"]] = {"id": e["item"]["id"], "text": "", "part": False}
+        answer = self._of_response(e)
+        count = len(answer.open) + len(answer.closed)
+        self._need(e["output_index"] == count, "output_index jumps")
+        begun = {"id": e["item"]["id"], "text": "", "part": False, "seen": set()}
+        answer.open[e["output_index"]] = begun
 
     def _part(self, e: dict[str, Any]) -> dict[str, Any]:
-        self._of_response(e)
-        self._need(e["output_index"] in self._open, f"{e['type']} of an item that is not open")
-        part = self._open[e["output_index"]]
+        answer = self._of_response(e)
+        self._need(e["output_index"] in answer.open, f"{e['type']} of an item that is not open")
+        part = answer.open[e["output_index"]]
         self._need(part["id"] == e["item_id"], f"{e['type']} of another item")
+        self._need(answer.aside or part["id"] in self._items, f"{e['type']} before item.added")
+        self._need(not e["type"].endswith(".delta") or not part["seen"], "more after the end")
         return part
 
     def _response_content_part_added(self, e: dict[str, Any]) -> None:
@@ -144,41 +170,58 @@ class Referee:
     _response_output_text_delta = _grow
     _response_function_call_arguments_delta = _grow
 
+    def _response_output_audio_done(self, e: dict[str, Any]) -> None:
+        self._part(e)["seen"].add("sound")
+
     def _response_output_audio_transcript_done(self, e: dict[str, Any]) -> None:
-        self._need(self._part(e)["text"] == e["transcript"], "the transcript is not its deltas")
+        part = self._part(e)
+        self._need(part["text"] == e["transcript"], "the transcript is not its deltas")
+        part["seen"].add("text")
 
     def _response_output_text_done(self, e: dict[str, Any]) -> None:
-        self._need(self._part(e)["text"] == e["text"], "the text is not its deltas")
+        part = self._part(e)
+        self._need(part["text"] == e["text"], "the text is not its deltas")
+        part["seen"].add("text")
 
     def _response_function_call_arguments_done(self, e: dict[str, Any]) -> None:
-        self._need(self._part(e)["text"] == e["arguments"], "the arguments are not their deltas")
+        part = self._part(e)
+        self._need(part["text"] == e["arguments"], "the arguments are not their deltas")
+        part["seen"].add("text")
 
     def _response_content_part_done(self, e: dict[str, Any]) -> None:
         part = self._part(e)
         told = e["part"].get("transcript", e["part"].get("text"))
         self._need(part["text"] == told, "the content part is not its deltas")
+        ended = {"sound", "text"} if e["part"]["type"] == "audio" else {"text"}
+        self._need(part["seen"] == ended, "a content part is done before its sound and text")
+        part["seen"].add("part")
 
     def _response_output_item_done(self, e: dict[str, Any]) -> None:
-        self._of_response(e)
-        self._need(e["output_index"] in self._open, "an item is done that is not open")
-        part = self._open.pop(e["output_index"])
+        answer = self._of_response(e)
+        self._need(e["output_index"] in answer.open, "an item is done that is not open")
+        part = answer.open.pop(e["output_index"])
         item = e["item"]
         if item["type"] == "message":
+            self._need("part" in part["seen"], "an item is done before its content part")
             kept = item["content"][0].get("transcript", item["content"][0].get("text"))
             whole = item["status"] == "completed"
             fits = part["text"] == kept if whole else part["text"].startswith(kept)
             self._need(fits, "the item is not what was told of it")
-        self._closed.append(item["id"])
+        elif item["type"] == "function_call":
+            self._need(part["text"] == item["arguments"], "the call is not its deltas")
+            self._need("text" in part["seen"], "a call is done before its arguments")
+        answer.closed.append(item["id"])
 
     def _response_done(self, e: dict[str, Any]) -> None:
         response = e["response"]
-        self._need(self._response is not None, "a response is done that had not begun")
-        assert self._response is not None
-        self._need(response["id"] == self._response["id"], "another response is done")
-        self._need(not self._open, "a response is done with items open")
+        answer = self._answers.pop(response["id"], None)
+        self._need(answer is not None, "a response is done that is not open")
+        assert answer is not None
+        self._need(not answer.open, "a response is done with items open")
+        done = [item["id"] for item in response["output"]]
+        self._need(done == answer.closed, "its output is not its items")
         self._need(
-            [i["id"] for i in response["output"]] == self._closed, "its output is not its items"
+            answer.aside or self._whole.issuperset(done), "a response is done before its items"
         )
         self._need(response["usage"] is not None, "a response without usage")
         self._need(response["status"] != "in_progress", "a response is done in progress")
-        self._response = None

@@ -165,6 +165,31 @@ class HandClock:
         return self.now
 
 
+def scripted_world(
+    clock: HandClock,
+    vad: LoudnessVad,
+    *,
+    stt: Any = None,
+    tts: Any = None,
+    llm: Any = None,
+    owed_timeout_s: float = 5.0,
+) -> World:
+    """What sessions share, in time that is set by hand; fakes where no engine is given."""
+    voices = tts if isinstance(tts, tuple) else (tts or FakeTts(),)
+    chains = {
+        Role.STT: [InProcessPool(stt or FakeStt())],
+        Role.TTS: [InProcessPool(voice) for voice in voices],
+    }
+    return World(
+        pool=ResilientPool(chains, owed_timeout_s=owed_timeout_s),
+        responder=llm or FakeLlm(),
+        hearing=Hearing(vad, clock),
+        pacer=Pacer(clock),
+        meters=Meters(clock),
+        clock=clock,
+    )
+
+
 @asynccontextmanager
 async def stage(
     options: SessionOptions | None = None,
@@ -181,20 +206,9 @@ async def stage(
     """
     before = asyncio.all_tasks()
     clock, vad = HandClock(), LoudnessVad()
-    voices = tts if isinstance(tts, tuple) else (tts or FakeTts(),)
-    chains = {
-        Role.STT: [InProcessPool(stt or FakeStt())],
-        Role.TTS: [InProcessPool(voice) for voice in voices],
-    }
-    world = World(
-        pool=ResilientPool(chains, owed_timeout_s=owed_timeout_s),
-        responder=llm or FakeLlm(),
-        hearing=Hearing(vad, clock),
-        pacer=Pacer(clock),
-        meters=Meters(clock),
-        clock=clock,
-        journal=(lambda sid, policy: Journal(journal, sid, policy)) if journal else None,
-    )
+    world = scripted_world(clock, vad, stt=stt, tts=tts, llm=llm, owed_timeout_s=owed_timeout_s)
+    if journal is not None:
+        world.journal = lambda sid, policy: Journal(journal, sid, policy)
     ear = Ear(clock)
     try:
         async with asyncio.TaskGroup() as tasks:

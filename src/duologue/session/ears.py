@@ -21,9 +21,10 @@ from duologue.core.audio import (
     samples_to_ms,
 )
 from duologue.core.facts import Fact, InputBegan, SpeechStarted, SpeechStopped, Tick
-from duologue.core.options import SessionOptions
+from duologue.core.options import Noise, SessionOptions
 from duologue.core.speech import SpeechSegmenter
 from duologue.ports import Clock
+from duologue.session import noise
 from duologue.session.hearing import Hearing
 
 SILENT_LINE_MS = 200
@@ -77,6 +78,8 @@ class Ears:
         self._last_sound_ms = clock()
         self._gates: deque[tuple[int, Callable[[], None]]] = deque()
         self._format = STREAM
+        self._noise: Noise = "as it is"
+        self._cleaner: noise.NoiseReducer | None = None
         self._resampler: soxr.ResampleStream | None = None
         self.set_options(options)
 
@@ -88,6 +91,8 @@ class Ears:
         self._padding = ms_to_samples(options.prefix_padding_ms)
         self._keep = self._padding + ms_to_samples(KEEP_MS)
         self._segmenter.policy = options.speech
+        if options.noise != self._noise:
+            self._noise, self._cleaner = options.noise, noise.reducer(options.noise)
         self.set_format(options.input_format)
         if not self._detect:
             self._segmenter.forget()
@@ -249,6 +254,8 @@ class Ears:
         self._last_sound_ms = self._clock()
         if self._resampler is not None:
             data = self._resampler.resample_chunk(np.frombuffer(data, np.int16)).tobytes()
+        if self._cleaner is not None:
+            data = self._cleaner.clean(data)
         self._arrived += len(data) // SAMPLE_BYTES
         data = self._rest + data
         whole = len(data) - len(data) % _WINDOW_BYTES
