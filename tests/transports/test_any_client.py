@@ -5,47 +5,16 @@ on broken streams (tests/wire/test_judge.py).
 """
 
 import asyncio
-import base64
 import json
 from typing import Any
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duologue.engines.fakes import FakeLlm, FakeStt, FakeTts
-from duologue.transports.realtime import RealtimeConnection
 from duologue.wire.realtime import RealtimeWire
 from duologue.wire.session_document import SessionDocument
-from tests.support.judge import Referee
-from tests.support.stage import FRAME_MS, HandClock, LoudnessVad, scripted_world
-
-Event = dict[str, Any]
-ITEM_IDS = ["a", "b", "root", "item_unknown"]
-LOUD = (np.random.default_rng(5).standard_normal(24_000) * 12_000).clip(-32768, 32767)
-
-
-class Wire:
-    """The socket's other end: judges all that comes, and remembers ids to be asked about."""
-
-    def __init__(self) -> None:
-        self.referee = Referee()
-        self.closed: list[tuple[int, str]] = []
-        self.items: list[str] = []
-        self.responses: list[str] = []
-
-    def send(self, data: bytes) -> None:
-        event = self.referee.see(data)
-        if event["type"] == "conversation.item.added":
-            self.items.append(event["item"]["id"])
-        elif event["type"] == "response.created":
-            self.responses.append(event["response"]["id"])
-
-    def close(self, code: int, reason: str = "") -> None:
-        self.closed.append((code, reason))
-
-    def unsent(self) -> int:
-        return 0
+from tests.support.scripted import ITEM_IDS, Event, Wire, connected
 
 
 def message(text: str) -> st.SearchStrategy[Event]:
@@ -172,105 +141,20 @@ STEPS = st.one_of(
 )
 
 
-class Client:
-    """Sends what it is told to, in scripted time."""
-
-    def __init__(self, clock: HandClock, connection: RealtimeConnection, wire: Wire) -> None:
-        self._clock = clock
-        self._connection = connection
-        self._wire = wire
-        self._said = 0
-
-    async def act(self, kind: str, what: Any) -> None:
-        match kind:
-            case "ask":
-                await self._send(what)
-            case "ask all":
-                for event in what:
-                    await self._send(event)
-            case "speak":
-                await self._stream(what, loud=True)
-            case "quiet":
-                await self._stream(what, loud=False)
-            case "muted":
-                for _ in range(what // FRAME_MS):
-                    await self._pass(FRAME_MS)
-            case "about":
-                verb, which, ms = what
-                extra = {"content_index": 0, "audio_end_ms": ms} if verb == "truncate" else {}
-                item_id = self._pick(self._wire.items[-3:], which)
-                about = {"type": f"conversation.item.{verb}", "item_id": item_id}
-                await self._send({**about, **extra})
-            case "cancel":
-                cancel: Event = {"type": "response.cancel"}
-                if what:
-                    cancel["response_id"] = self._pick(self._wire.responses, what)
-                await self._send(cancel)
-            case "nonsense":
-                self._connection.on_bytes(what)
-            case "binary":
-                self._connection.on_binary(what)
-        await self._pass(0)
-
-    async def _send(self, event: Event) -> None:
-        self._connection.on_bytes(json.dumps(event).encode())
-        await self._pass(0)
-
-    async def _stream(self, ms: int, *, loud: bool) -> None:
-        for _ in range(ms // FRAME_MS):
-            sound = LOUD[self._said % 20_000 :][:480] if loud else np.zeros(480)
-            self._said += 480
-            audio = base64.b64encode(sound.astype("<i2").tobytes()).decode()
-            await self._send({"type": "input_audio_buffer.append", "audio": audio})
-            await self._pass(FRAME_MS)
-
-    async def _pass(self, ms: int) -> None:
-        world = self._connection._world
-        self._clock.now += ms
-        while not world.hearing.judge_waiting():
-            pass
-        for _ in range(12):
-            await asyncio.sleep(0)
-        if ms:
-            world.pacer.tick(self._clock.now)
-
-    @staticmethod
-    def _pick(known: list[str], which: int) -> str:
-        return known[which % len(known)] if known and which >= 0 else ITEM_IDS[which]
-
-
-async def play(steps: list[tuple[str, Any]], *, fail: float) -> tuple[Wire, RealtimeConnection]:
-    clock, vad = HandClock(), LoudnessVad()
+async def play(steps: list[tuple[str, Any]], *, fail: float) -> Wire:
     broken = f"fail={fail},seed=3"
-    world = scripted_world(
-        clock,
-        vad,
-        stt=FakeStt(broken),
-        tts=FakeTts(f"tts_s=2,{broken}"),
-        llm=FakeLlm(broken),
-    )
-    wire = Wire()
-    connection = RealtimeConnection(
-        RealtimeWire(SessionDocument("s", "m", "i")), world, "sess_test"
-    )
-    connection.on_open(wire)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(connection.converse())
-            await asyncio.sleep(0)
-            client = Client(clock, connection, wire)
-            for kind, what in steps:
-                await client.act(kind, what)
-            for _ in range(20):  # and whoever is quiet for a while may be heard again
-                await client.act("quiet", 400)
-            assert not wire.closed
-            assert connection.session is not None
-            assert connection.session.error is None
-            connection.on_close()
-    finally:
-        world.hearing.close()
-    assert not vad.slots
-    return wire, connection
+    engines = {
+        "stt": FakeStt(broken),
+        "tts": FakeTts(f"tts_s=2,{broken}"),
+        "llm": FakeLlm(broken),
+    }
+    dialect = RealtimeWire(SessionDocument("s", "m", "i"))
+    async with connected(dialect, **engines) as (client, wire):
+        for kind, what in steps:
+            await client.act(kind, what)
+        for _ in range(20):  # whatever is still being said is said to its end
+            await client.act("quiet", 400)
+    return wire
 
 
 @settings(max_examples=80)
@@ -284,7 +168,7 @@ def test_any_sequence_of_events_is_answered_legally(
 def test_after_all_of_it_the_next_utterance_is_heard() -> None:
     """The walk's own check: what it sends does make turns."""
     steps: list[tuple[str, Any]] = [("speak", 500), ("quiet", 900), ("speak", 500), ("quiet", 900)]
-    wire, _ = asyncio.run(play(steps, fail=0.0))
+    wire = asyncio.run(play(steps, fail=0.0))
     kinds = wire.referee.types()
     assert kinds.count("input_audio_buffer.committed") == 2
     assert kinds.count("response.done") == 2
