@@ -1,6 +1,7 @@
 """The client of a load: N conversations from one process, in real time, with its own punctuality measured.
 
-Each session streams a recorded phrase in 20 ms frames (base64 JSON, 24 kHz), then quiet, a turn every five
+Each session streams a recorded phrase in 20 ms frames (base64 JSON, 24 kHz, unless it is told to use another
+codec), then quiet, a turn every five
 seconds, and takes whatever sound comes back. Latency runs from the moment the last sample of speech was
 *due* to go out to the first delta of the answer, so a late client cannot flatter the server.
 
@@ -17,22 +18,42 @@ from typing import Any
 
 import numpy as np
 import picows
+import soxr
 import uvloop
 
+from duologue.core.audio import AudioFormat
+from duologue.wire import coders
+
 TURN_S = 5.0
-FRAME_BYTES = 960
 DELTA = b'"response.output_audio.delta"'
 DONE = b'"response.done"'
 
 
-def frames_of(pcm: bytes) -> list[bytes]:
-    """The appends of one turn, ready to be sent: the phrase, then quiet up to five seconds."""
+Frame = tuple[Any, bytes]
+"""A WebSocket message: its type and its payload."""
+
+
+def frames_of(pcm: bytes, codec: str) -> list[Frame]:
+    """The messages of one turn, ready to be sent: the phrase, then quiet up to five seconds."""
     whole = pcm[: int(TURN_S * 48_000)].ljust(int(TURN_S * 48_000), b"\0")
-    chunks = [whole[at : at + FRAME_BYTES] for at in range(0, len(whole), FRAME_BYTES)]
+    rate = 8_000 if codec == "pcmu" else 24_000
+    if rate != 24_000:
+        narrow = soxr.resample(np.frombuffer(whole, "<i2"), 24_000, rate)
+        whole = narrow.astype("<i2").tobytes()
+    size = rate // 50 * 2
+    coder = coders.encoder(AudioFormat(rate, "opus" if codec == "opus" else "pcm"))
+    if codec == "pcmu":
+        coder = coders.G711("pcmu")
+    chunks = [coder.encode(whole[at : at + size]) for at in range(0, len(whole), size)]
+    if codec == "opus":
+        return [(picows.WSMsgType.BINARY, chunk) for chunk in chunks]
     return [
-        json.dumps(
-            {"type": "input_audio_buffer.append", "audio": base64.b64encode(chunk).decode()}
-        ).encode()
+        (
+            picows.WSMsgType.TEXT,
+            json.dumps(
+                {"type": "input_audio_buffer.append", "audio": base64.b64encode(chunk).decode()}
+            ).encode(),
+        )
         for chunk in chunks
     ]
 
@@ -53,6 +74,9 @@ class Talker(picows.WSListener):
         transport.send(picows.WSMsgType.TEXT, self.update)
 
     def on_ws_frame(self, transport: Any, frame: Any) -> None:
+        if frame.msg_type is picows.WSMsgType.BINARY:
+            self.bytes_in += len(frame.get_payload_as_bytes())
+            self.deltas.append(time.perf_counter())
         if frame.msg_type is not picows.WSMsgType.TEXT:
             return
         data = frame.get_payload_as_bytes()
@@ -69,7 +93,7 @@ class Talker(picows.WSListener):
 class Load:
     """N talkers, staggered over the turn."""
 
-    def __init__(self, frames: list[bytes], speech_ends_ms: float, update: bytes) -> None:
+    def __init__(self, frames: list[Frame], speech_ends_ms: float, update: bytes) -> None:
         self.frames = frames
         self.speech_ends_s = speech_ends_ms / 1000
         self.update = update
@@ -79,6 +103,7 @@ class Load:
         self.expected = 0
         self.answered = 0
         self.cut = 0
+        self.bytes_in = 0
 
     async def run(self, url: str, sessions: int, turns: int) -> dict[str, Any]:
         """Talk, and report."""
@@ -95,6 +120,7 @@ class Load:
         errors = [error for talker in talkers for error in talker.errors]
         for talker in talkers:
             talker.transport.disconnect()
+        self.bytes_in = sum(talker.bytes_in for talker in talkers)
         return self._report(errors, time.perf_counter() - began)
 
     async def _speak(
@@ -110,7 +136,7 @@ class Load:
             for talker, ahead in zip(talkers, shift, strict=True):
                 at = tick - ahead
                 if 0 <= at < turns * per_turn:
-                    talker.transport.send(picows.WSMsgType.TEXT, self.frames[at % per_turn])
+                    talker.transport.send(*self.frames[at % per_turn])
 
     def _count(self, talker: Talker, began: float, turns: int) -> None:
         for turn in range(turns):
@@ -141,6 +167,8 @@ class Load:
             "client_late_p99_ms": share(self.late_ms, 99),
             "seconds": round(seconds, 1),
             "errors": errors[:3],
+            "bytes_up": sum(len(data) for _, data in self.frames),
+            "bytes_down": self.bytes_in // max(1, self.expected),
         }
 
 
@@ -153,9 +181,10 @@ def main() -> None:
     parser.add_argument("--pcm", required=True, help="a file with one turn's sound, 24 kHz")
     parser.add_argument("--speech-ends-ms", type=float, required=True)
     parser.add_argument("--update", default="{}")
+    parser.add_argument("--codec", choices=["pcm", "pcmu", "opus"], default="pcm")
     args = parser.parse_args()
     with open(args.pcm, "rb") as file:
-        load = Load(frames_of(file.read()), args.speech_ends_ms, args.update.encode())
+        load = Load(frames_of(file.read(), args.codec), args.speech_ends_ms, args.update.encode())
     json.dump(uvloop.run(load.run(args.url, args.sessions, args.turns)), sys.stdout)
 
 

@@ -31,19 +31,24 @@ WINDOW_MS = 32
 LATE_MS = 15.0
 """A client whose ticks come later than this (p99) has measured itself."""
 
-UPDATE = json.dumps(
-    {
-        "type": "session.update",
-        "session": {
-            "type": "realtime",
-            "audio": {
-                "input": {
-                    "turn_detection": {"type": "server_vad", "silence_duration_ms": SILENCE_MS}
-                }
-            },
-        },
-    }
-)
+FORMATS = {
+    "pcm": {"type": "audio/pcm", "rate": 24_000},
+    "pcmu": {"type": "audio/pcmu"},
+    "opus": {"type": "audio/opus"},
+}
+
+
+def update(codec: str) -> str:
+    """The first event of a session."""
+    detection = {"type": "server_vad", "silence_duration_ms": SILENCE_MS}
+    sound: dict[str, Any] = {"input": {"turn_detection": detection}}
+    if codec != "pcm":
+        sound["input"]["format"] = FORMATS[codec]
+        sound["output"] = {"format": FORMATS[codec]}
+    session = {"type": "realtime", "audio": sound}
+    return json.dumps({"type": "session.update", "session": session})
+
+
 OURS = [sys.executable, "-m", "duologue.cli", "serve", "--port", "0", "--engines", "fake"]
 OURS += ["--fake", "tts_s=2,llm_tokens=10", "--max-sessions", "1000", "--log-level", "warning"]
 FLOOR = [sys.executable, "-m", "bench.floor"]
@@ -115,11 +120,13 @@ class Row:
         self.answered = f"{result['answered']}/{result['expected']}, {result['cut']} cut"
 
 
-def drive(server: Server, sessions: int, turns: int, pcm: Path, ends_ms: float) -> dict[str, Any]:
+def drive(
+    server: Server, sessions: int, turns: int, pcm: Path, ends_ms: float, codec: str = "pcm"
+) -> dict[str, Any]:
     """Run the client on the other core."""
     command = [sys.executable, "-m", "bench.load", server.url, "--sessions", str(sessions)]
     command += ["--turns", str(turns), "--pcm", str(pcm), "--speech-ends-ms", str(ends_ms)]
-    command += ["--update", UPDATE]
+    command += ["--update", update(codec), "--codec", codec]
     client = psutil.Popen(command, stdout=subprocess.PIPE, text=True)
     if (cores := os.cpu_count() or 1) > 1:
         client.cpu_affinity(list(range(1, cores)))

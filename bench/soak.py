@@ -17,7 +17,7 @@ import urllib.request
 import psutil
 
 from bench.phrase import one_turn
-from bench.run import UPDATE, Server, running
+from bench.run import Server, running, update
 
 WARM_UP_S = 60.0
 
@@ -79,7 +79,7 @@ def main() -> None:
         turns = int(args.minutes * 12)
         command = [sys.executable, "-m", "bench.load", server.url, "--pcm", file.name]
         command += ["--sessions", str(args.sessions), "--turns", str(turns)]
-        command += ["--speech-ends-ms", str(ends_ms), "--update", UPDATE]
+        command += ["--speech-ends-ms", str(ends_ms), "--update", update("pcm")]
         began = time.monotonic()
         client = psutil.Popen(command, stdout=subprocess.PIPE, text=True)
         samples = watch(server, client, began)

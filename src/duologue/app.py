@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import secrets
 import signal
 import socket
 import tempfile
@@ -10,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,10 @@ from duologue.engines.pool_subprocess import SubprocessPool
 from duologue.engines.resilient import ResilientPool
 from duologue.ports import Responder
 from duologue.server.api import EngineState, Facade, create_api
-from duologue.server.auth import Guard
+from duologue.server.auth import Denied, Guard
+from duologue.server.client_secrets import ClientSecrets
+from duologue.server.keys import KeyBook
+from duologue.server.limits import Limits
 from duologue.server.listening import certificate_and_key, listen, shown
 from duologue.server.metrics import Gauges, Metrics
 from duologue.session.hearing import Hearing
@@ -39,6 +44,7 @@ from duologue.transports.websocket import Rejection, UpgradeRequest, upgrade_pro
 from duologue.wire.choosing import GA, Choice
 from duologue.wire.realtime import RealtimeWire
 from duologue.wire.session_document import SessionDocument
+from duologue.wire.validation import check
 
 log = logging.getLogger("duologue")
 
@@ -90,6 +96,7 @@ class House:
 
     settings: Settings
     world: World
+    guard: Guard
     reception: Reception
     parts: list[Part]
     chains: dict[Role, list[Any]]
@@ -112,6 +119,7 @@ class House:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.world.pacer.run(), name="pacer")
                 tasks.create_task(self.reception.run(), name="reception")
+                tasks.create_task(self.guard.watch(), name="keys")
                 try:
                     await self._load()
                     self.reception.is_open = True
@@ -187,14 +195,14 @@ def build(settings: Settings) -> House:
         else None,
         lead_ms=settings.lead_ms,
     )
-    guard = Guard(settings.keys, settings.origins)
+    guard = _guard(settings)
     reception = Reception(
         world,
         lambda request: _authorise(guard, request),
-        dialects={GA: lambda sid, choice: _realtime(settings, sid, choice)},
+        dialects={GA: partial(_realtime, settings)},
         max_sessions=settings.max_sessions,
     )
-    return House(settings, world, reception, parts, chains, resilient)
+    return House(settings, world, guard, reception, parts, chains, resilient)
 
 
 def _journal_folder(settings: Settings) -> Path | None:
@@ -301,28 +309,64 @@ def _facade(settings: Settings, house: House) -> Facade:
         engine_streams=house.engine_streams,
     )
     return Facade(
-        guard=Guard(settings.keys, settings.origins),
+        guard=house.guard,
         meters=world.meters,
         metrics=Metrics(world.meters, gauges),
         engines=house.engine_states,
         is_ready=lambda: house.reception.is_open,
         models=lambda: [settings.model],
+        effective_session=lambda session: _effective_session(settings, session),
     )
 
 
+def _guard(settings: Settings) -> Guard:
+    return Guard(
+        KeyBook(settings.keys_file, settings.keys),
+        settings.origins,
+        limits=Limits(settings.max_sessions_per_key, settings.requests_per_minute),
+        secrets=ClientSecrets(time.time),
+        clock_ms=wall_ms,
+    )
+
+
+def _effective_session(settings: Settings, session: dict[str, Any]) -> dict[str, Any]:
+    """What `session.created` would show of a session with these settings."""
+    document = SessionDocument(
+        f"sess_{secrets.token_hex(10)}",
+        session.get("model") or settings.model,
+        settings.instructions,
+        transcribes=session.get("type") == "transcription",
+    )
+    check({"type": "session.update", "session": {"type": "realtime", **session}})
+    document.update(session)
+    return document.json
+
+
 def _authorise(guard: Guard, request: UpgradeRequest) -> Visitor | Rejection:
-    denied = guard.check(request.headers)
-    return Visitor() if denied is None else Rejection(denied.status, denied.code, denied.message)
+    admission = guard.admit(request.headers, request.peer, "session")
+    if isinstance(admission, Denied):
+        return Rejection(
+            admission.status, admission.code, admission.message, admission.retry_after_s
+        )
+    return Visitor(
+        name=admission.name,
+        session=admission.session,
+        leave=admission.leave,
+        on_revoked=admission.on_revoked,
+        rate_limits=admission.rate_limits,
+    )
 
 
-def _realtime(settings: Settings, session_id: str, choice: Choice) -> RealtimeWire:
+def _realtime(
+    settings: Settings, session_id: str, choice: Choice, visitor: Visitor
+) -> RealtimeWire:
     document = SessionDocument(
         session_id,
         choice.model or settings.model,
         settings.instructions,
         transcribes=choice.intent == "transcription",
     )
-    return RealtimeWire(document)
+    return RealtimeWire(document, visitor.rate_limits)
 
 
 # --- engines ---

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from duologue.core.errors import SetupError
+from duologue.server.keys import FILE as KEYS_FILE
 
 log = logging.getLogger("duologue.settings")
 
@@ -61,6 +62,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     )
     model: str = "duologue"
     max_sessions: Annotated[int, msgspec.Meta(ge=1)] = 200
+    max_sessions_per_key: Annotated[int, msgspec.Meta(ge=0)] = 0
+    requests_per_minute: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 0
     lead_ms: Annotated[int, msgspec.Meta(ge=40, le=1_000)] = 120
     journal_dir: str = ""
     models_dir: str = ""
@@ -70,6 +73,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def keys(self) -> tuple[str, ...]:
         """The API keys."""
         return listed(self.api_key)
+
+    @property
+    def keys_file(self) -> Path | None:
+        """Where `duologue keys` keeps keys; None if nobody needs one."""
+        return None if self.no_auth else data_home() / KEYS_FILE
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -111,11 +119,14 @@ def load(given: Mapping[str, Any], file: Path = Path(FILE)) -> Settings:
             _check(source, name, value)
             merged[name] = value
     settings = msgspec.convert(merged, Settings, strict=False)
-    if settings.host not in LOOPBACK and not settings.keys and not settings.no_auth:
+    has_keys = bool(settings.keys) or (
+        settings.keys_file is not None and settings.keys_file.exists()
+    )
+    if settings.host not in LOOPBACK and not has_keys and not settings.no_auth:
         raise SetupError(
             "no_api_key",
             f"Binding to {settings.host} would open this server to everybody who can reach it.",
-            remedy="Set DUOLOGUE_API_KEY (or --api-key), or say --no-auth if that is meant.",
+            remedy="Make a key (`duologue keys add NAME`), set DUOLOGUE_API_KEY, or say --no-auth if that is meant.",
         )
     return settings
 

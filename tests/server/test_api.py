@@ -43,6 +43,7 @@ async def api(
         engines=lambda: states,
         is_ready=lambda: ready,
         models=lambda: ["duologue"],
+        effective_session=lambda session: session,
     )
     transport = httpx.ASGITransport(create_api(facade))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -41,12 +42,13 @@ class RunningServer:
 def server(*args: str, ready_s: float = 60, **env: str) -> Iterator[RunningServer]:
     """Start one, wait until it says that it is ready, stop it as Ctrl-C would."""
     command = [sys.executable, "-m", "duologue.cli", "serve", "--port", "0", *args]
+    home = tempfile.TemporaryDirectory(prefix="duologue-")  # not the keys of whoever runs the tests
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, **env},
+        env={**os.environ, "XDG_DATA_HOME": home.name, **env},
     )
     running = RunningServer(process)
     ready = threading.Event()
@@ -74,3 +76,4 @@ def server(*args: str, ready_s: float = 60, **env: str) -> Iterator[RunningServe
         reader.join(5)
         if process.stdout is not None:
             process.stdout.close()
+        home.cleanup()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from duologue.engines.fakes import FakeTts
+from duologue.engines.fakes import FakeLlm, FakeStt, FakeTts
 from duologue.wire.realtime import RealtimeWire
 from duologue.wire.session_document import SessionDocument
 from tests.support.scripted import Event, TimingStt, connected
@@ -115,6 +115,14 @@ SCENES: dict[str, list[tuple[str, Any]]] = {
         ("quiet", 900),
         respond(),
     ],
+    "engines that fail": [
+        update(audio=heard()),
+        ("speak", 800),
+        ("quiet", 1_500),
+        typed("ahoy"),
+        respond(),
+        ("quiet", 400),
+    ],
     "wrong events": [
         ("nonsense", b"{"),
         ("nonsense", b"[]"),
@@ -127,6 +135,12 @@ SCENES: dict[str, list[tuple[str, Any]]] = {
         update(audio={"input": {"turn_detection": {"type": "server_vad", "threshold": 7}}}),
     ],
 }
+
+
+ENGINES: dict[str, dict[str, Any]] = {
+    "engines that fail": {"stt": FakeStt("fail=1"), "llm": FakeLlm("fail=1")}
+}
+"""Other than the usual ones."""
 
 
 class Names:
@@ -170,13 +184,14 @@ def compact(events: list[Event]) -> list[Event]:
     return told
 
 
-async def exchange(steps: list[tuple[str, Any]]) -> str:
+async def exchange(scene: str) -> str:
     dialect = RealtimeWire(SessionDocument("sess_test", "duologue", "Be brief."))
     names = Names()
     lines: list[str] = []
     seen = 0
-    async with connected(dialect, stt=TimingStt(), tts=FakeTts("tts_s=2")) as (client, wire):
-        for step in (("muted", 20), *steps):
+    engines = {"stt": TimingStt(), "tts": FakeTts("tts_s=2"), **ENGINES.get(scene, {})}
+    async with connected(dialect, **engines) as (client, wire):
+        for step in (("muted", 20), *SCENES[scene]):
             await client.act(*step)
             lines.append(shown(step))
             lines += [f"< {json.dumps(e)}" for e in compact(wire.referee.seen[seen:])]
@@ -187,15 +202,15 @@ async def exchange(steps: list[tuple[str, Any]]) -> str:
 @pytest.mark.parametrize("scene", SCENES)
 def test_an_exchange_is_as_it_was(scene: str) -> None:
     kept = (GOLDEN / f"{scene.replace(' ', '-')}.txt").read_text(encoding="utf-8")
-    assert asyncio.run(exchange(SCENES[scene])).splitlines() == kept.splitlines()
+    assert asyncio.run(exchange(scene)).splitlines() == kept.splitlines()
 
 
 def write() -> None:
     """Write all scenes anew."""
     GOLDEN.mkdir(exist_ok=True)
-    for scene, steps in SCENES.items():
+    for scene in SCENES:
         path = GOLDEN / f"{scene.replace(' ', '-')}.txt"
-        path.write_text(asyncio.run(exchange(steps)), encoding="utf-8")
+        path.write_text(asyncio.run(exchange(scene)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from duologue.core.notices import (
     ItemRetrieved,
     ItemTruncated,
     Problem,
+    ReplyBegan,
     ReplyEnded,
     ReplyState,
     TranscriptBroke,
@@ -560,3 +561,11 @@ def test_asks_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> N
     error = StateConflict("x", "y")
     assert told(w, Problem(error, asks[0]))[0]["error"]["event_id"] is None
     assert told(w, Problem(error, asks[4]))[0]["error"]["event_id"] == "e4"
+
+
+def test_limits_are_told_as_an_answer_begins_where_there_are_any() -> None:
+    limits = [{"name": "requests", "limit": 60, "remaining": 59, "reset_seconds": 60.0}]
+    w = RealtimeWire(SessionDocument("s", "m", "i"), lambda: limits)
+    events = told(w, ReplyBegan(ReplyState("r", ReplyOptions())))
+    assert [e["type"] for e in events] == ["response.created", "rate_limits.updated"]
+    assert events[1]["rate_limits"] == limits

@@ -11,6 +11,7 @@ COMMANDS = {
     "talk": "talk to a server: microphone, or recorded files",
     "replay": "feed a session's journal to today's rules of turn-taking",
     "doctor": "what is installed, what works, what to do about the rest",
+    "keys": "make API keys, list them, revoke them",
     "models": "get model files, and list them",
 }
 

@@ -47,6 +47,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--llm-api-key", help="its key (better: DUOLOGUE_LLM_API_KEY)")
     p.add_argument("--instructions", help="the default system prompt")
     p.add_argument("--max-sessions", type=int, help="conversations at a time (200)")
+    p.add_argument(
+        "--max-sessions-per-key", type=int, help="of a key without a limit of its own (none)"
+    )
+    p.add_argument(
+        "--requests-per-minute", type=int, help="of a key without a limit of its own (none)"
+    )
     p.add_argument("--lead-ms", type=int, help="how far ahead of the listener to send (120)")
     p.add_argument("--journal-dir", help="write each session's journal here (holds what was said)")
     p.add_argument("--log-level", choices=("debug", "info", "warning", "error"))

@@ -1,19 +1,22 @@
 """The HTTP routes, made into one application by `create_api`."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Query, Response
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, Field
 
 from duologue import __version__
 from duologue.server.auth import Denied, Guard
 from duologue.server.described import described
+from duologue.server.door import denial, doorkeeper
 from duologue.server.metrics import CONTENT_TYPE, Metrics
+from duologue.server.secrets_api import Effective, client_secret_routes
 from duologue.session.meters import Meters
 
 OPEN_PATHS = frozenset(
@@ -96,9 +99,14 @@ class Facade:
     engines: Callable[[], list[EngineState]]
     is_ready: Callable[[], bool]
     models: Callable[[], list[str]]
+    effective_session: Effective
 
 
-_DENIALS: dict[int | str, dict[str, Any]] = {401: {"model": ErrorBody}, 403: {"model": ErrorBody}}
+_DENIALS: dict[int | str, dict[str, Any]] = {
+    401: {"model": ErrorBody},
+    403: {"model": ErrorBody},
+    429: {"model": ErrorBody},
+}
 
 
 def create_api(facade: Facade) -> FastAPI:
@@ -112,15 +120,14 @@ def create_api(facade: Facade) -> FastAPI:
     )
     page = (files("duologue") / "server" / "page.html").read_text(encoding="utf-8")
 
-    @api.middleware("http")
-    async def admit(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        if request.url.path not in OPEN_PATHS:
-            denied = facade.guard.check(dict(request.headers))
-            if denied is not None:
-                return denial(denied)
-        return await call_next(request)
+    api.middleware("http")(doorkeeper(facade.guard, OPEN_PATHS))
+    api.add_middleware(  # outside of the door: a browser asks without a key whether it may ask with one
+        CORSMiddleware,
+        allow_origins=sorted(facade.guard.origins),
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=["Location", "Retry-After"],
+    )
 
     @api.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def index() -> HTMLResponse:
@@ -133,6 +140,7 @@ def create_api(facade: Facade) -> FastAPI:
     api.include_router(_health_routes(facade))
     api.include_router(_model_routes(facade))
     api.include_router(_insight_routes(facade))
+    api.include_router(client_secret_routes(facade.guard.secrets, facade.effective_session))
     return api
 
 
@@ -206,15 +214,3 @@ def _insight_routes(facade: Facade) -> APIRouter:
         return Response(facade.metrics.text(), media_type=CONTENT_TYPE)
 
     return routes
-
-
-def denial(denied: Denied) -> JSONResponse:
-    """A refusal in OpenAI's form."""
-    error = {
-        "message": denied.message,
-        "type": "invalid_request_error",
-        "param": None,
-        "code": denied.code,
-    }
-    headers = {"WWW-Authenticate": "Bearer"} if denied.status == 401 else None
-    return JSONResponse({"error": error}, denied.status, headers)

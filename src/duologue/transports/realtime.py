@@ -87,6 +87,10 @@ class RealtimeConnection:
         self._socket = None
         self._gone.set()
 
+    def revoked(self) -> None:
+        """The visitor's key is no more."""
+        self._close(POLICY_VIOLATION, "the API key was revoked")
+
     def drain(self) -> None:
         """Say what is being said to its end, then close."""
         self._draining = True

@@ -15,8 +15,8 @@ from duologue.wire.dialect import Dialect
 
 REALTIME_PATHS = ("/v1/realtime",)
 
-MakeDialect = Callable[[str, Choice], Dialect]
-"""(session id, what the client asked for) -> its machine."""
+MakeDialect = Callable[[str, Choice, Visitor], Dialect]
+"""(session id, what the client asked for, who it is) -> its machine."""
 
 
 class Reception:
@@ -79,7 +79,8 @@ class Reception:
         refusal = self._refusal()
         if refusal is None:
             session_id = f"sess_{secrets.token_hex(10)}"
-            dialect = self._dialects.get(choice.dialect, self._dialects[GA])(session_id, choice)
+            make = self._dialects.get(choice.dialect, self._dialects[GA])
+            dialect = make(session_id, choice, visitor)
             refusal = _bind(dialect, visitor.session)
             if refusal is None:
                 connection = connect(dialect, self.world, session_id)
@@ -105,6 +106,7 @@ class Reception:
             self._conversations -= 1
             visitor.leave()
 
+        visitor.on_revoked(connection.revoked)
         task = self._tasks.create_task(connection.converse(), name=session_id)
         task.add_done_callback(left)
 

@@ -127,28 +127,33 @@ def upgrade_protocol(accept: Accept) -> type[asyncio.Protocol]:
             self._transport = transport
 
         def data_received(self, data: bytes) -> None:
-            if self._protocol is None and not self._begin(data):
+            listener = self._begin(data) if self._protocol is None else None
+            if self._protocol is None:
                 return
             _feed(self._protocol, data)
+            if listener is not None and not listener.is_open:
+                listener.on_ws_disconnected(
+                    None
+                )  # the handshake failed, of which picows tells nobody
 
         def connection_lost(self, exc: Exception | None) -> None:
             if self._protocol is not None:
                 self._protocol.connection_lost(exc)
 
-        def _begin(self, head: bytes) -> bool:
+        def _begin(self, head: bytes) -> "_Listener | None":
             request = _read_request(head, self._transport)
             answer = accept(request)
             if isinstance(answer, Rejection):
                 self._transport.write(_rejection(answer))
                 self._transport.close()
-                return False
+                return None
             listener = _Listener(answer, self._connections)
             self._protocol = _protocol(lambda _request: _response(answer, listener))
             self._protocol.connection_made(self._transport)
             # uvicorn makes this object the transport's protocol after we return; picows takes over after that.
             loop = asyncio.get_running_loop()
             loop.call_soon(self._transport.set_protocol, self._protocol)
-            return True
+            return listener
 
     return Upgrade
 
@@ -163,6 +168,11 @@ class _Listener(picows.WSListener):
         self._fragments = bytearray()
         self._fragments_are_binary = False
         self._is_slow = False
+
+    @property
+    def is_open(self) -> bool:
+        """There is a WebSocket."""
+        return self._transport is not None
 
     # --- what picows calls ---
     def on_ws_connected(self, transport: Any) -> None:

@@ -12,7 +12,7 @@ import base64
 import binascii
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,10 +63,14 @@ class RealtimeWire:
 
     Args:
         document: the session's settings to begin with.
+        rate_limits: the list of `rate_limits.updated` as it is now; where it is empty, none is sent.
     """
 
-    def __init__(self, document: SessionDocument) -> None:
+    def __init__(
+        self, document: SessionDocument, rate_limits: Callable[[], list[Event]] = list
+    ) -> None:
         self.document = document
+        self._rate_limits = rate_limits
         self._input: AudioFormat = WIRE
         self._decoder: coders.Decoder = PCM
         self._voices: dict[str, _Voice] = {}
@@ -223,6 +227,8 @@ class RealtimeWire:
             self._voices.pop(notice.reply.id, None)
         for kind, fields in self._telling.tell(notice):
             yield self._event(kind, **fields)
+        if isinstance(notice, ReplyBegan) and (limits := self._rate_limits()):
+            yield self._event("rate_limits.updated", rate_limits=limits)
 
     def _use_formats(self) -> None:
         """Read the client's sound in the format that it declared, from its next message on."""
