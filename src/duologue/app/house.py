@@ -1,0 +1,166 @@
+"""Everything of one server process, put together from its settings."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from duologue.app import doors, parts
+from duologue.app.doors import wall_ms
+from duologue.app.parts import Part, load_here, log
+from duologue.core.capabilities import Role
+from duologue.core.errors import EngineError, SetupError
+from duologue.engines import registry
+from duologue.engines.pool_subprocess import SubprocessPool
+from duologue.engines.resilient import ResilientPool
+from duologue.server.api import EngineState
+from duologue.server.auth import Guard
+from duologue.session.hearing import Hearing
+from duologue.session.journal import Journal
+from duologue.session.meters import Meters
+from duologue.session.pacer import Pacer
+from duologue.session.world import World
+from duologue.settings import Settings
+from duologue.transports.reception import Reception
+
+
+@dataclass(slots=True)
+class House:
+    """Everything of one server process.
+
+    Attributes:
+        parts: its engines, in the order in which they are loaded.
+        chains: by role, the pools that are up, in order of preference.
+    """
+
+    settings: Settings
+    world: World
+    guard: Guard
+    reception: Reception
+    parts: list[Part]
+    chains: dict[Role, list[Any]]
+    resilient: ResilientPool
+    ready_after_s: float = 0.0
+    _began: float = field(default_factory=time.monotonic)
+
+    async def run(
+        self, on_ready: Callable[[], None], afterwards: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Load everything, open the doors, and stay until cancelled.
+
+        Raises:
+            EngineError: a role has no engine that works here.
+        """
+        async with AsyncExitStack() as stack:
+            for part in self.parts:
+                if isinstance(part.pool, SubprocessPool):
+                    await stack.enter_async_context(part.pool)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.world.pacer.run(), name="pacer")
+                tasks.create_task(self.reception.run(), name="reception")
+                tasks.create_task(self.guard.watch(), name="keys")
+                try:
+                    await self._load()
+                    self.reception.is_open = True
+                    self.ready_after_s = time.monotonic() - self._began
+                    on_ready()
+                    if afterwards is not None:
+                        await afterwards()
+                    await asyncio.Event().wait()
+                finally:
+                    self.reception.is_open = False
+                    self.world.hearing.close()
+
+    async def _load(self) -> None:
+        """One after another, so that none slows another's start or is measured beside it."""
+        for part in self.parts:
+            try:
+                await part.bring_up()
+            except EngineError as error:
+                if not self._has_other(part):
+                    raise
+                log.warning("! %s %s cannot be used: %s", part.role, part.name, error)
+                continue
+            if part.pool is not None:
+                self.chains[part.role].append(part.pool)
+
+    def _has_other(self, failed: Part) -> bool:
+        return any(p.role == failed.role and p.state != "failed" for p in self.parts)
+
+    def engine_states(self) -> list[EngineState]:
+        """For `/ready` and `/v1/health`."""
+        return [
+            EngineState(
+                role=p.role,
+                name=p.name,
+                state=p.state,
+                about=p.about,
+                took_s=p.took_s,
+                error=p.error,
+            )
+            for p in self.parts
+        ]
+
+    def engine_streams(self) -> dict[str, int]:
+        """Open streams by engine, for the metrics."""
+        return {f"{p.role}:{p.name}": p.pool.streams for p in self.parts if p.pool is not None}
+
+
+def build(settings: Settings) -> House:
+    """Put the parts together; nothing is loaded yet.
+
+    Raises:
+        DuologueError: an engine that is asked for does not exist.
+    """
+    vad_spec, vad_argument = registry.find("silero", Role.VAD)
+    vad = vad_spec.make(vad_argument)
+    engines = [Part(Role.VAD, "silero", vad_spec.about, lambda: load_here(vad))]
+    engines += parts.pooled(Role.STT, parts.stt_names(settings), settings.models_folder)
+    engines += parts.pooled(Role.TTS, parts.tts_names(settings), settings.models_folder)
+    responder, llm = parts.responder(settings)
+    engines.append(llm)
+    chains: dict[Role, list[Any]] = {Role.STT: [], Role.TTS: []}
+    resilient = ResilientPool(chains)
+    journals = _journal_folder(settings)
+    world = World(
+        pool=resilient,
+        responder=responder,
+        hearing=Hearing(vad, wall_ms),
+        pacer=Pacer(wall_ms),
+        meters=Meters(wall_ms),
+        clock=wall_ms,
+        journal=(lambda sid, policy: Journal(journals / f"{sid}.jsonl", sid, policy))
+        if journals
+        else None,
+        lead_ms=settings.lead_ms,
+    )
+    guard = doors.guard(settings)
+    reception = Reception(
+        world,
+        lambda request: doors.authorise(guard, request),
+        dialects=doors.dialects(settings),
+        max_sessions=settings.max_sessions,
+    )
+    return House(settings, world, guard, reception, engines, chains, resilient)
+
+
+def _journal_folder(settings: Settings) -> Path | None:
+    """Where journals go; a folder that cannot be written is found out now, not in a conversation."""
+    if not settings.journal_dir:
+        return None
+    folder = Path(settings.journal_dir).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SetupError(
+            "journal_dir_unusable",
+            f"Journals cannot be written to {folder}: {error.strerror}.",
+            remedy="Name a folder that can be written with --journal-dir.",
+        ) from error
+    return folder
