@@ -15,7 +15,7 @@ FULL_HASH := $(shell cat $(FULL_PINS) | sha256sum | cut -c1-16)
 FULL := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/duologue/envs/$(FULL_HASH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev serve test test-all check fmt bench eval eval-turns soak docs pins
+.PHONY: help setup setup-dev serve test test-full test-all check fmt bench bench-formats eval eval-turns soak docs pins
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,9 +56,11 @@ $(FULL)/pins.stamp: $(FULL_PINS)
 	for pins in $(FULL_PINS); do $(FULL)/bin/python -m pip install $(PIP_FLAGS) --require-hashes -r $$pins || exit 1; done
 	@touch $@
 
-test-all: setup-dev $(FULL)/pins.stamp ## everything: also the browser and Whisper (needs .ci/setup)
+test-full: setup-dev $(FULL)/pins.stamp ## the rest: browsers, foreign clients, Whisper, WebRTC (needs .ci/setup)
 	$(FULL)/bin/python -m pip install $(PIP_FLAGS) --no-build-isolation --no-deps --editable .
-	$(FULL)/bin/python -m pytest $(ARGS)
+	$(FULL)/bin/python -m pytest -m full $(ARGS)
+
+test-all: test test-full ## everything
 
 check: setup-dev ## lint, types, imports, spelling
 	$(BIN)/ruff check .
@@ -73,6 +75,9 @@ fmt: setup-dev ## format and mend what can be mended
 
 bench: setup-dev ## latency, CPU and memory against the floor, in one run
 	$(BIN)/python -m bench.run $(ARGS)
+
+bench-formats: setup-dev ## CPU and traffic of each format of sound (EXTRAS=webrtc: also of WebRTC)
+	$(BIN)/python -m bench.formats $(ARGS)
 
 eval: setup-dev ## word error rate of the embedded STT, intelligibility of the embedded TTS
 	$(BIN)/python -m bench.eval $(ARGS)
