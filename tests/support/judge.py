@@ -27,6 +27,16 @@ def server_events() -> dict[str, type[BaseModel]]:
     return models
 
 
+def _in_the_sdks_formats(event: dict[str, Any]) -> dict[str, Any]:
+    """The event, but for formats of sound that we serve beyond the protocol to who asks for them."""
+    beyond = [{"type": "audio/pcm", "rate": rate} for rate in (8_000, 16_000, 48_000)]
+    text = json.dumps(event)
+    for fmt in [{"type": "audio/opus"}, *beyond]:
+        text = text.replace(json.dumps(fmt), json.dumps({"type": "audio/pcm", "rate": 24_000}))
+    plain: dict[str, Any] = json.loads(text)
+    return plain
+
+
 @dataclass
 class Answer:
     """What was told of a response. `open`: output index -> item."""
@@ -54,7 +64,7 @@ class Referee:
         event: dict[str, Any] = json.loads(data)
         kind = event.get("type", "")
         self._need(kind in server_events(), f"unknown type {kind!r}")
-        server_events()[kind].model_validate(event, strict=False)
+        server_events()[kind].model_validate(_in_the_sdks_formats(event), strict=False)
         self._need(event["event_id"] not in self._ids, "an event_id was used twice")
         self._ids.add(event["event_id"])
         if not self.seen:
