@@ -6,11 +6,18 @@ import av
 
 
 def ogg_opus(
-    pcm: bytes, rate_hz: int = 24_000, *, frame_ms: int = 20, page_ms: int = 20, layout: str = "mono"
+    pcm: bytes,
+    rate_hz: int = 24_000,
+    *,
+    frame_ms: int = 20,
+    page_ms: int = 20,
+    layout: str = "mono",
 ) -> bytes:
     """A file of Opus in Ogg; `page_ms` of sound a page."""
     out = io.BytesIO()
-    with av.open(out, "w", format="ogg", options={"page_duration": str(page_ms * 1000)}) as container:
+    with av.open(
+        out, "w", format="ogg", options={"page_duration": str(page_ms * 1000)}
+    ) as container:
         options = {"frame_duration": str(frame_ms)}
         stream = container.add_stream("libopus", rate=rate_hz, layout=layout, options=options)
         frame = av.AudioFrame(format="s16", layout="mono", samples=len(pcm) // 2)
@@ -28,7 +35,7 @@ def ogg_opus(
 def pcm_of(data: bytes, rate_hz: int = 24_000) -> bytes:
     """The samples of any sound file."""
     out = bytearray()
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         resampler = av.AudioResampler(format="s16", layout="mono", rate=rate_hz)
         for frame in [*container.decode(audio=0), None]:
             for part in resampler.resample(frame):

@@ -14,9 +14,11 @@ from duologue.settings import Settings
 from duologue.transports.admission import Visitor
 from duologue.transports.reception import MakeDialect
 from duologue.transports.websocket import Rejection, UpgradeRequest
-from duologue.wire.choosing import GA, Choice
+from duologue.wire.beta import BetaWire
+from duologue.wire.choosing import BETA, GA, UNMUTE, Choice
 from duologue.wire.realtime import RealtimeWire
 from duologue.wire.session_document import SessionDocument
+from duologue.wire.unmute import UnmuteOrGa
 from duologue.wire.validation import check
 
 
@@ -65,18 +67,33 @@ def authorise(guard: Guard, request: UpgradeRequest) -> Visitor | Rejection:
     )
 
 
-def _realtime(
-    settings: Settings, session_id: str, choice: Choice, visitor: Visitor
-) -> RealtimeWire:
-    document = SessionDocument(
+def _document(settings: Settings, session_id: str, choice: Choice) -> SessionDocument:
+    return SessionDocument(
         session_id,
         choice.model or settings.model,
         settings.instructions,
         transcribes=choice.intent == "transcription",
     )
-    return RealtimeWire(document, visitor.rate_limits)
+
+
+def _realtime(
+    settings: Settings, session_id: str, choice: Choice, visitor: Visitor
+) -> RealtimeWire:
+    return RealtimeWire(_document(settings, session_id, choice), visitor.rate_limits)
+
+
+def _beta(settings: Settings, session_id: str, choice: Choice, visitor: Visitor) -> BetaWire:
+    return BetaWire(_document(settings, session_id, choice), visitor.rate_limits)
+
+
+def _unmute(settings: Settings, session_id: str, choice: Choice, visitor: Visitor) -> UnmuteOrGa:
+    return UnmuteOrGa(_realtime(settings, session_id, choice, visitor))
 
 
 def dialects(settings: Settings) -> Mapping[str, MakeDialect]:
     """How the machine of each dialect is made."""
-    return {GA: partial(_realtime, settings)}
+    return {
+        GA: partial(_realtime, settings),
+        BETA: partial(_beta, settings),
+        UNMUTE: partial(_unmute, settings),
+    }

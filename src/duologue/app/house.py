@@ -105,6 +105,11 @@ class House:
             for p in self.parts
         ]
 
+    def voices(self) -> tuple[str, ...]:
+        """Those that the preferred voice engine knows by name."""
+        pools = self.chains[Role.TTS]
+        return tuple(pools[0].capabilities.voices) if pools else ()
+
     def engine_streams(self) -> dict[str, int]:
         """Open streams by engine, for the metrics."""
         return {f"{p.role}:{p.name}": p.pool.streams for p in self.parts if p.pool is not None}

@@ -111,5 +111,6 @@ def _facade(settings: Settings, house: House) -> Facade:
         engines=house.engine_states,
         is_ready=lambda: house.reception.is_open,
         models=lambda: [settings.model],
+        voices=house.voices,
         effective_session=lambda session: doors.effective_session(settings, session),
     )

@@ -22,7 +22,9 @@ class Capabilities:
         rate_hz: of the sound it takes or gives.
         streaming: gives results while sound or text still comes.
         word_times: knows when each word is spoken.
+        translates: can give what is said in another language as English text.
         holds_gil: its work keeps Python's lock, so it belongs in a process of its own.
+        voices: names by which a client may ask for a voice; there may be more than are listed.
         max_streams: how many streams one instance serves at a time; one more is refused at once.
         ram_mib: resident memory of one instance.
     """
@@ -31,6 +33,8 @@ class Capabilities:
     rate_hz: int = 16_000
     streaming: bool = True
     word_times: bool = False
+    translates: bool = False
     holds_gil: bool = False
+    voices: tuple[str, ...] = ()
     max_streams: int = 1
     ram_mib: int = 0

@@ -1,7 +1,7 @@
 """The HTTP routes, made into one application by `create_api`."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, Field
 
 from duologue import __version__
+from duologue.server import unmute_api
 from duologue.server.auth import Denied, Guard
 from duologue.server.described import described
 from duologue.server.door import denial, doorkeeper
@@ -51,6 +52,7 @@ class Health(BaseModel):
     stt_up: bool
     llm_up: bool
     tts_up: bool
+    voice_cloning_up: bool = False
     sessions: int
     version: str
     engines: list[EngineState]
@@ -100,6 +102,7 @@ class Facade:
     is_ready: Callable[[], bool]
     models: Callable[[], list[str]]
     effective_session: Effective
+    voices: Callable[[], Sequence[str]] = tuple
 
 
 _DENIALS: dict[int | str, dict[str, Any]] = {
@@ -141,6 +144,7 @@ def create_api(facade: Facade) -> FastAPI:
     api.include_router(_model_routes(facade))
     api.include_router(_insight_routes(facade))
     api.include_router(client_secret_routes(facade.guard.secrets, facade.effective_session))
+    api.include_router(unmute_api.routes(unmute_api.Desk(facade.voices)))
     return api
 
 

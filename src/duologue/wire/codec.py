@@ -33,7 +33,7 @@ def read_append(data: bytes | bytearray | memoryview) -> Append | None:
     """The event, if it has the shape of an append; None if it has not, whatever else it may be."""
     try:
         return _append.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 

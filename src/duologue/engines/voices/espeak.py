@@ -94,6 +94,7 @@ SPEC = EngineSpec(
         rate_hz=22_050,
         streaming=True,
         word_times=True,
+        voices=LANGUAGES,
         max_streams=64,
         ram_mib=40,
     ),

@@ -7,6 +7,7 @@ a process of its own: a text that it cannot bear may cost an answer, not the ser
 """
 
 from contextlib import closing
+from dataclasses import replace
 from unicodedata import normalize
 
 from duologue.core.capabilities import Capabilities, Role
@@ -70,6 +71,7 @@ class Flite(BlockingEngine):
         self._library = FliteLibrary(self._library_name)
         if self._default not in self._library.voices:
             self._default = self._library.voices[0]
+        self.capabilities = replace(self.capabilities, voices=self._library.voices)
 
     def warm_up(self) -> None:
         """Speak once with each voice."""
