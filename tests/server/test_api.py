@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -11,6 +12,8 @@ from duologue.server.api import EngineState, Facade, create_api
 from duologue.server.auth import Guard
 from duologue.server.metrics import Gauges, Metrics
 from duologue.session.meters import Meters, Turn
+from duologue.transports.admission import Visitor
+from duologue.transports.webrtc import Switchboard
 
 
 class Hand:
@@ -44,6 +47,8 @@ async def api(
         is_ready=lambda: ready,
         models=lambda: ["duologue"],
         effective_session=lambda session: session,
+        calls=Switchboard(cast(Any, None)),
+        visitor_of=lambda _: Visitor(),
     )
     transport = httpx.ASGITransport(create_api(facade))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:

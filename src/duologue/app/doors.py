@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from duologue.server.auth import Denied, Guard
+from duologue.server.auth import Admission, Denied, Guard
 from duologue.server.client_secrets import ClientSecrets
 from duologue.server.keys import KeyBook
 from duologue.server.limits import Limits
@@ -58,6 +58,11 @@ def authorise(guard: Guard, request: UpgradeRequest) -> Visitor | Rejection:
         return Rejection(
             admission.status, admission.code, admission.message, admission.retry_after_s
         )
+    return visitor(admission)
+
+
+def visitor(admission: Admission) -> Visitor:
+    """Who was let in, as the transports know them."""
     return Visitor(
         name=admission.name,
         session=admission.session,

@@ -26,6 +26,7 @@ from duologue.session.pacer import Pacer
 from duologue.session.world import World
 from duologue.settings import Settings
 from duologue.transports.reception import Reception
+from duologue.transports.webrtc import Switchboard
 
 
 @dataclass(slots=True)
@@ -41,6 +42,7 @@ class House:
     world: World
     guard: Guard
     reception: Reception
+    switchboard: Switchboard
     parts: list[Part]
     chains: dict[Role, list[Any]]
     resilient: ResilientPool
@@ -150,7 +152,8 @@ def build(settings: Settings) -> House:
         dialects=doors.dialects(settings),
         max_sessions=settings.max_sessions,
     )
-    return House(settings, world, guard, reception, engines, chains, resilient)
+    switchboard = Switchboard(reception)
+    return House(settings, world, guard, reception, switchboard, engines, chains, resilient)
 
 
 def _journal_folder(settings: Settings) -> Path | None:

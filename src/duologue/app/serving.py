@@ -12,6 +12,7 @@ from duologue.app import doors
 from duologue.app.house import House, build
 from duologue.core.errors import DuologueError, first_of
 from duologue.server.api import Facade, create_api
+from duologue.server.door import admission_of
 from duologue.server.listening import certificate_and_key, listen, shown
 from duologue.server.metrics import Gauges, Metrics
 from duologue.settings import Settings, data_home
@@ -37,6 +38,7 @@ async def serve(
     house = build(settings)
     listening = listen(settings.host, settings.port)
     server = _Server(_uvicorn_config(settings, house))
+    house.switchboard.connections = server.server_state.connections  # drained like the sockets
     scheme = "https" if settings.tls else "http"
     address = f"{scheme}://{shown(settings.host)}:{listening.getsockname()[1]}"
     loop = asyncio.get_running_loop()
@@ -112,5 +114,7 @@ def _facade(settings: Settings, house: House) -> Facade:
         is_ready=lambda: house.reception.is_open,
         models=lambda: [settings.model],
         voices=house.voices,
+        calls=house.switchboard,
+        visitor_of=lambda request: doors.visitor(admission_of(request)),
         effective_session=lambda session: doors.effective_session(settings, session),
     )

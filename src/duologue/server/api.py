@@ -14,11 +14,13 @@ from pydantic import BaseModel, Field
 from duologue import __version__
 from duologue.server import unmute_api
 from duologue.server.auth import Denied, Guard
+from duologue.server.calls_api import VisitorOf, call_routes
 from duologue.server.described import described
 from duologue.server.door import denial, doorkeeper
 from duologue.server.metrics import CONTENT_TYPE, Metrics
 from duologue.server.secrets_api import Effective, client_secret_routes
 from duologue.session.meters import Meters
+from duologue.transports.webrtc import Switchboard
 
 OPEN_PATHS = frozenset(
     {"/", "/health", "/ready", "/v1/health", "/docs", "/openapi.json", "/favicon.ico"}
@@ -102,6 +104,8 @@ class Facade:
     is_ready: Callable[[], bool]
     models: Callable[[], list[str]]
     effective_session: Effective
+    calls: Switchboard
+    visitor_of: VisitorOf
     voices: Callable[[], Sequence[str]] = tuple
 
 
@@ -144,6 +148,7 @@ def create_api(facade: Facade) -> FastAPI:
     api.include_router(_model_routes(facade))
     api.include_router(_insight_routes(facade))
     api.include_router(client_secret_routes(facade.guard.secrets, facade.effective_session))
+    api.include_router(call_routes(facade.calls, facade.visitor_of))
     api.include_router(unmute_api.routes(unmute_api.Desk(facade.voices)))
     return api
 
