@@ -99,3 +99,5 @@ pins: ## recompile requirements/*.txt (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/webrtc.in -c requirements/server.txt -o requirements/webrtc.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/mcp.in -c requirements/server.txt -o requirements/mcp.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/browser.in -c requirements/server.txt -c requirements/dev.txt -o requirements/browser.txt
+	for client in agents pipecat livekit node; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/client-$$client.in -o requirements/client-$$client.txt || exit 1; done
+	cd tests/clients/node && npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved=true

@@ -110,7 +110,7 @@ def test_opus_goes_in_binary_messages_once_it_is_asked_for() -> None:
     reply = ReplyState("r1", w.document.options().reply)
     list(w.encode(ReplyBegan(reply)))
     tone = (np.sin(np.arange(24_000) * 2 * np.pi * 440 / 24_000) * 9_000).astype("<i2")
-    packets = []
+    packets: list[bytes] = []
     for at in range(0, 24_000, 480):
         packets += w.encode_sound("r1", 0, "i1", tone[at : at + 480].tobytes())
     assert {type(p) for p in packets} == {Binary}

@@ -28,6 +28,7 @@ UPDATE = {
 
 def updated(w: RealtimeWire) -> tuple[Any, dict[str, Any]]:
     command, answer = w.receive(json.dumps(UPDATE).encode())
+    assert isinstance(answer, bytes)
     return command, json.loads(answer)
 
 
