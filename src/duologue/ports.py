@@ -1,8 +1,9 @@
 """What a session needs of the world, by shape. Engines, transports and tests provide it; `app` introduces them."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from duologue.core.conversation import Item
 from duologue.core.errors import EngineError
 from duologue.core.notices import Notice
 from duologue.core.options import ReplyOptions
+from duologue.core.tool_servers import CallError, ListedTool, ToolServer
 
 Clock = Callable[[], float]
 """Monotonic wall time in milliseconds."""
@@ -21,10 +23,19 @@ Clock = Callable[[], float]
 # --- engines: options, what goes in, what comes out ---
 @dataclass(frozen=True, slots=True)
 class SttOptions:
-    """How one utterance is to be transcribed. `hints` are phrases that are likely in it."""
+    """How one utterance is to be transcribed.
+
+    Attributes:
+        language: ISO-639-1; empty for whichever is spoken.
+        hints: phrases that are likely in it.
+        task: "translate" asks for the text in English; an engine that cannot refuses the stream.
+        word_times: `Final.words` are wanted, which costs some engines more.
+    """
 
     language: str = ""
     hints: tuple[str, ...] = ()
+    task: Literal["transcribe", "translate"] = "transcribe"
+    word_times: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +69,34 @@ class Partial:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a transcript, and when it was said.
+
+    Attributes:
+        start_ms: on the clock that `AudioFrame.start` counts; `end_ms` likewise.
+        logprob: natural logarithm of how sure the engine is of the word, at most 0; None if it does not know.
+    """
+
+    text: str
+    start_ms: int
+    end_ms: int
+    logprob: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Final:
     """The answer to `flush(id)`: all that was offered before it is dealt with.
 
     Attributes:
         upto: sound (samples) or text (pieces) that this covers; what lies before need not be kept.
         text: the transcript since the last flush, where the engine is a recogniser.
+        words: those of the text in order, where `SttOptions.word_times` asked and the engine knows.
     """
 
     id: int
     upto: int
     text: str = ""
+    words: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +232,37 @@ class Responder(Protocol):
 
         Raises:
             EngineError: while iterating.
+        """
+
+
+# --- tools that are run for the language model ---
+class ToolConnection(Protocol):
+    """A tool server that we are connected to. Waits as long as the server does: limits are the caller's."""
+
+    async def list_tools(self) -> Sequence[ListedTool]:
+        """What it has.
+
+        Raises:
+            EngineError: it does not say.
+        """
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> str | CallError:
+        """Run a tool: what it returned, as text, or why it returned nothing. Several may run at a time.
+
+        Raises:
+            EngineError: the connection is of no more use.
+        """
+
+
+class ToolServers(Protocol):
+    """The way to the servers that clients name."""
+
+    def connect(self, server: ToolServer) -> AbstractAsyncContextManager[ToolConnection]:
+        """A connection, closed when it is left. What is awaited in it is cancelled when it is lost.
+
+        Raises:
+            ClientError: this server may not be asked; on entering.
+            EngineError: it cannot be reached, or was lost; on entering or leaving.
         """
 
 

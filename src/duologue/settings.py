@@ -39,6 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         model: the name under which `/v1/models` lists what is loaded.
         max_sessions: conversations at a time.
         lead_ms: how far ahead of the listener an answer is sent.
+        mcp_servers: addresses of MCP servers that clients may have called, each with all below it, separated by
+            commas; "*" for any. Empty: none.
         journal_dir: where each session's journal is written; it holds what was said. Empty: nowhere.
         models_dir: where `duologue models pull` puts files; the user's data directory if empty.
     """
@@ -65,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_sessions_per_key: Annotated[int, msgspec.Meta(ge=0)] = 0
     requests_per_minute: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 0
     lead_ms: Annotated[int, msgspec.Meta(ge=40, le=1_000)] = 120
+    mcp_servers: str = ""
     journal_dir: str = ""
     models_dir: str = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

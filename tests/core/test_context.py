@@ -1,12 +1,23 @@
 """What of a long conversation is shown: the newest that fits, seldom cut, never a result without its call."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from duologue.core.context import CHARS_PER_TOKEN, ITEM_TOKENS, Truncation, Window, tokens
-from duologue.core.conversation import FunctionCall, FunctionResult, Item, Message, Part
+from duologue.core.conversation import (
+    FunctionCall,
+    FunctionResult,
+    Item,
+    Message,
+    Part,
+    ServerCall,
+    ToolList,
+)
 from duologue.core.errors import EngineRefused
+from duologue.core.tool_servers import CallError
 
 
 def said(number: int, size: int = 10, role: str = "user") -> Message:
@@ -95,3 +106,12 @@ def test_what_is_shown_is_the_end_of_the_conversation_and_fits(
         shown = window.fit(items[:upto], Truncation(keep=keep), limit)
         assert shown == items[upto - len(shown) : upto]
         assert sum(map(tokens, shown)) <= limit or len(shown) == 1
+
+
+def test_a_servers_tool_takes_what_it_was_given_and_returned() -> None:
+    call = ServerCall("c", "docs", "find", "a" * 36, "b" * 400)
+    assert tokens(call) == ITEM_TOKENS + 110
+    assert tokens(replace(call, output=None)) == ITEM_TOKENS + 10
+    failed = replace(call, output=None, error=CallError("http_error", "c" * 40, 502))
+    assert tokens(failed) == ITEM_TOKENS + 20
+    assert tokens(ToolList("l", "docs")) == ITEM_TOKENS

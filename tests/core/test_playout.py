@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duologue.core.playout import PlayoutClock, SpokenText
+from duologue.core.playout import PlayoutClock, SpokenText, SpokenWord
 
 
 # --- the listener's clock ---
@@ -70,6 +70,48 @@ def test_the_client_knows_better() -> None:
     assert clock.heard_ms(600) == 1000
     clock.correct(-5, 700)
     assert clock.heard_ms(700) == 0
+
+
+def test_a_client_that_plays_late_is_sent_its_sound_none_the_later() -> None:
+    clock = PlayoutClock()
+    clock.sent(1000, 0)
+    clock.correct(100, 500)
+    assert clock.lead_ms(500) == 500
+    assert clock.unheard_ms(500) == 900
+    assert clock.lead_ms(1200) == 0
+    assert clock.unheard_ms(1200) == 200
+    clock.correct(900, 1200)
+    clock.sent(100, 1200)
+    assert clock.underruns == 0
+    early = PlayoutClock()
+    early.sent(1000, 0)
+    early.correct(700, 500)
+    assert early.lead_ms(500) == early.unheard_ms(500) == 300
+
+
+def test_a_listener_that_stands_still_keeps_what_it_has() -> None:
+    clock = PlayoutClock()
+    clock.stand_still(0)
+    clock.go_on(10)
+    clock.sent(500, 100)
+    clock.stand_still(200)
+    assert clock.heard_ms(5000) == 100
+    assert clock.lead_ms(5000) == clock.unheard_ms(5000) == 400
+    clock.go_on(6000)
+    assert clock.heard_ms(6100) == 200
+    assert clock.underruns == 0
+
+
+def test_what_did_not_arrive_is_still_to_be_heard() -> None:
+    clock = PlayoutClock()
+    clock.sent(1000, 0)
+    clock.take_back(300, 900)
+    assert clock.heard_ms(900) == 700
+    assert clock.lead_ms(900) == 300
+    clock.take_back(100, 900)
+    assert clock.heard_ms(900) == 700
+    clock.take_back(5000, 900)
+    assert clock.heard_ms(900) == 0
 
 
 @given(st.lists(st.tuples(st.floats(0, 500), st.floats(0, 500)), max_size=30))
@@ -196,3 +238,55 @@ def test_odd_word_times_do_no_harm(words: tuple[tuple[float, int], ...]) -> None
     text.finish()
     assert text.heard_until(100) == "one two"
     assert text.text.startswith(text.heard_until(50))
+
+
+# --- words with times ---
+def test_words_lie_where_they_are_spoken() -> None:
+    text = spoken(("one two ", 800), ("three", 500))
+    assert text.words_between(0, len(text.text)) == (
+        SpokenWord("one", 0, 300),
+        SpokenWord("two", 400, 700),
+        SpokenWord("three", 800, 1300),
+    )
+    assert text.words_between(4, 8) == (SpokenWord("two", 400, 700),)
+    assert text.words_between(1, 7) == (SpokenWord("two", 400, 700),)
+    assert text.words_between(8, 8) == ()
+    assert SpokenText().words_between(0, 5) == ()
+
+
+def test_words_are_where_the_engine_says() -> None:
+    text = SpokenText()
+    text.add_sound(text.add_piece("Well. "), 500)
+    text.add_sound(text.add_piece("one two"), 1000, words=((100.0, 0), (600.0, 4)))
+    assert text.words_between(6, 13)[0] == SpokenWord("one", 600, 975)
+    assert text.words_between(6, 13)[1] == SpokenWord("two", 1100, 1100)  # its end is not known yet
+    text.finish()
+    assert text.words_between(6, 13)[1] == SpokenWord("two", 1100, 1500)
+
+
+def test_words_of_a_piece_whose_sound_still_comes_are_estimated() -> None:
+    text = SpokenText()
+    text.add_sound(text.add_piece("abcdefg hijklmn"), 100)
+    assert text.words_between(0, 7) == (SpokenWord("abcdefg", 0, 500),)
+
+
+@given(
+    st.lists(st.tuples(st.text("ab ,.", min_size=1, max_size=30), st.floats(1, 3000)), max_size=6),
+    st.lists(st.floats(0, 9_000), max_size=5),
+)
+def test_words_told_piecemeal_are_the_text_that_was_heard(
+    pieces: list[tuple[str, float]], times: list[float]
+) -> None:
+    text = spoken(*pieces)
+    told: list[str] = []
+    at, last = 0, 0
+    for ms in sorted(times):
+        upto = text.chars_until(ms)
+        for word in text.words_between(at, upto):
+            assert last <= word.start_ms <= word.end_ms
+            last = word.start_ms
+            told.append(word.text)
+        at = upto
+    words = [word for piece, _ in pieces for word in piece.split()]
+    assert told == words[: len(told)]
+    assert "".join(told) == "".join(text.text[:at].split())

@@ -1,5 +1,8 @@
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
+import numpy as np
 import pytest
 
 from duologue.core.audio import AudioFrame
@@ -7,7 +10,24 @@ from duologue.core.conversation import FunctionResult, Message, Part
 from duologue.core.errors import SetupError
 from duologue.core.options import ReplyOptions, Tool
 from duologue.engines.fakes import FakeLlm, FakePolicy, FakeStt, FakeTts, tone_hz
-from duologue.ports import Audio, CallDelta, Final, Prompt, Say, SttOptions, TextDelta, TtsOptions
+from duologue.ports import (
+    Audio,
+    CallDelta,
+    Event,
+    Final,
+    Prompt,
+    Say,
+    SttOptions,
+    TextDelta,
+    TtsOptions,
+)
+
+
+async def until_final(stream: Any) -> AsyncIterator[Event]:
+    async for event in stream.events():
+        yield event
+        if isinstance(event, Final):
+            return
 
 
 def said(text: str) -> Message:
@@ -42,6 +62,26 @@ async def test_the_recogniser_names_the_sound_and_tells_others_apart() -> None:
         texts.append(first.text)
     assert texts[0] == texts[1] != texts[2]
     assert texts[0].endswith("32 ms")
+
+
+async def test_the_recogniser_shares_the_time_among_its_words() -> None:
+    stream = FakeStt().open("k", SttOptions(word_times=True))
+    for _ in range(2):
+        stream.offer(AudioFrame(b"\1\0" * 16_000, 32_000))
+        stream.flush(1)
+        final = await anext(stream.events())
+        assert isinstance(final, Final)
+        words = final.words
+        assert " ".join(word.text for word in words) == final.text
+        assert [word.end_ms for word in words[:-1]] == [word.start_ms for word in words[1:]]
+        assert (words[0].start_ms, words[-1].end_ms) == (2_000, 3_000)
+    stream = FakeStt().open("k", SttOptions(task="translate"))
+    stream.offer(AudioFrame(b"\1\0" * 16_000, 0))
+    stream.flush(1)
+    final = await anext(stream.events())
+    assert isinstance(final, Final)
+    assert final.text.startswith("in English ")
+    assert final.words == ()
 
 
 async def test_the_model_echoes_what_it_was_told() -> None:
@@ -98,6 +138,16 @@ async def test_a_voice_without_a_length_reads_at_a_natural_pace() -> None:
         assert isinstance(event, Audio)
         pcm += event.pcm
     assert len(pcm) == 2 * 48_000
+
+
+async def test_a_pitch_can_be_asked_for() -> None:
+    stream = FakeTts("tts_s=1,tts_hz=10000").open("k", TtsOptions())
+    stream.offer(Say(0, "Anything."))
+    stream.flush(1)
+    events = [event async for event in until_final(stream)]
+    pcm = b"".join(event.pcm for event in events if isinstance(event, Audio))
+    spectrum = np.abs(np.fft.rfft(np.frombuffer(pcm, "<i2").astype(float)))
+    assert np.argmax(spectrum) * 24_000 * 2 // len(pcm) == 10_000
 
 
 def test_the_tone_follows_from_the_text() -> None:

@@ -5,10 +5,11 @@ from hypothesis import strategies as st
 from duologue.core.capabilities import Capabilities
 from duologue.core.errors import AtCapacity, EngineLost, MalformedEvent
 from duologue.engines import pipe
-from duologue.ports import SttOptions, TtsOptions
+from duologue.ports import SttOptions, TtsOptions, Word
 
 MESSAGES: list[pipe.Message] = [
     pipe.Open(1, "s", SttOptions("en", ("tea", "milk")), None),
+    pipe.Open(1, "s", SttOptions(task="translate", word_times=True), None),
     pipe.Open(2, "s", None, TtsOptions("slt", "en", 1.5)),
     pipe.Sound(1, b"\1\2" * 500, 16_000),
     pipe.Text(2, 0, "héllo"),
@@ -19,6 +20,7 @@ MESSAGES: list[pipe.Message] = [
     pipe.Took(1, 8),
     pipe.Guess(1, "maybe"),
     pipe.Finished(1, 7, 16_512, "surely"),
+    pipe.Finished(1, 8, 16_512, "so so", (Word("so", 0, 90, -0.5), Word("so", 90, 200))),
     pipe.Speech(2, 0, b"\0\1", ((0.0, 0), (120.5, 6))),
     pipe.Failed(1, "EngineLost", "c", "m", "r"),
     pipe.Ended(1),

@@ -169,3 +169,100 @@ def test_an_unpaced_mouth_sends_all_at_once() -> None:
     m.finish()
     assert line.ms == 30_000
     assert line.heard == ["audible", "sent"]
+
+
+def test_a_listener_that_obeys_stands_still_while_it_is_held() -> None:
+    m, line, pacer, clock = mouth()
+    m.is_obeyed = True
+    m.push(sound(1000))
+    m.finish()
+    run(pacer, clock, 200)
+    m.hold()
+    assert m.is_held
+    run(pacer, clock, 500)
+    assert m.heard_ms() == 200
+    m.resume()
+    assert not m.is_held
+    run(pacer, clock, 20)
+    assert line.ms == 340  # in step at once: it still had its lead
+    run(pacer, clock, 1000)
+    assert line.heard == ["audible", "sent", "heard"]
+    assert m.underruns == 0
+
+
+def test_each_reason_to_wait_is_its_own() -> None:
+    m, line, pacer, clock = mouth()
+    m.push(sound(2000))
+    run(pacer, clock, 100)
+    for begin, end in (
+        (m.hold, m.resume),
+        (lambda: m.pause("client"), lambda: m.unpause("client")),
+        (lambda: m.pause("line"), lambda: m.unpause("line")),
+    ):
+        m.pause("client")
+        m.pause("line")
+        m.hold()
+        for other in (m.resume, lambda: m.unpause("client"), lambda: m.unpause("line")):
+            other()
+        begin()
+        before, heard = line.ms, m.heard_ms()
+        run(pacer, clock, 200)
+        m.resume() if end != m.resume else m.unpause("client")
+        run(pacer, clock, 200)
+        assert line.ms == before
+        assert m.heard_ms() == heard or begin == m.hold
+        end()
+        run(pacer, clock, 100)
+        assert line.ms > before
+    assert m.underruns == 0
+
+
+def test_a_clients_pause_ends_with_its_answer_and_a_broken_line_does_not() -> None:
+    m, _, pacer, clock = mouth()
+    m.push(sound(1000))
+    m.pause("client")
+    m.begin(line := Line(clock=clock))
+    m.push(sound(200))
+    assert line.ms == 120
+    m.pause("line")
+    m.begin(line := Line(clock=clock))
+    m.push(sound(200))
+    m.finish()
+    run(pacer, clock, 500)
+    assert line.frames == []
+    assert line.heard == []
+    m.unpause("line")
+    run(pacer, clock, 300)
+    assert line.heard == ["audible", "sent", "heard"]
+    m.pause("client")  # nothing is being said
+    m.begin(line := Line(clock=clock))
+    m.push(sound(100))
+    assert line.ms == 100
+
+
+def test_what_is_heard_later_is_over_later() -> None:
+    m, line, pacer, clock = mouth()
+    m.push(sound(1000))
+    m.finish()
+    run(pacer, clock, 400)
+    m.correct(100)
+    assert m.heard_ms() == 100
+    run(pacer, clock, 600)
+    assert line.heard == ["audible", "sent"]
+    assert m.line is line
+    run(pacer, clock, 300)
+    assert line.heard == ["audible", "sent", "heard"]
+    assert m.line is None
+
+
+def test_what_did_not_arrive_is_waited_for() -> None:
+    m, line, pacer, clock = mouth()
+    m.push(sound(2000))
+    run(pacer, clock, 500)
+    m.take_back(400)
+    assert m.heard_ms() == m.sent_ms - 400
+    before = line.ms
+    run(pacer, clock, 260)
+    assert line.ms == before
+    run(pacer, clock, 100)
+    assert line.ms > before

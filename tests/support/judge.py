@@ -46,6 +46,18 @@ class Answer:
     closed: list[str] = field(default_factory=list)
 
 
+@dataclass
+class Call:
+    """A server's tool that a response called.
+
+    `state`: "made" once the response has it whole, "broken" if it will never run, then as its events say.
+    """
+
+    response_id: str
+    index: int
+    state: str
+
+
 class Referee:
     """One connection's events, in order."""
 
@@ -58,6 +70,9 @@ class Referee:
         self._speech: str | None = None
         self._last_ms = 0
         self._answers: dict[str, Answer] = {}
+        self._lists: dict[str, str] = {}
+        self._calls: dict[str, Call] = {}
+        self._requests: dict[str, bool | None] = {}
 
     def see(self, data: bytes | str) -> dict[str, Any]:
         """Judge the next event; returns it as plain data."""
@@ -119,12 +134,71 @@ class Referee:
         previous = e["previous_item_id"]
         self._need(previous is None or previous in self._items, "previous_item_id links to nothing")
         self._items.add(item["id"])
+        if item["type"] == "mcp_list_tools":
+            self._need(not item["tools"], "tools before their server was asked")
+            self._lists[item["id"]] = "added"
+        elif item["type"] == "mcp_approval_request":
+            self._requests[item["id"]] = None
+        elif item["type"] == "mcp_approval_response":
+            request_id = item["approval_request_id"]
+            self._need(self._requests.get(request_id, True) is None, "an approval nobody asked for")
+            self._requests[request_id] = item["approve"]
 
     def _conversation_item_done(self, e: dict[str, Any]) -> None:
-        item_id = e["item"]["id"]
+        item_id, kind = e["item"]["id"], e["item"]["type"]
         self._need(item_id in self._items, "an item is done that was not added")
         self._need(item_id not in self._whole, "an item is done twice")
         self._whole.add(item_id)
+        if kind == "mcp_list_tools":
+            ended = self._lists[item_id]
+            self._need(ended in ("completed", "failed"), "a list is done before its end was told")
+            self._need(ended == "completed" or not e["item"]["tools"], "tools of a failed list")
+        elif kind == "mcp_call":
+            self._tool_is_done(e["item"])
+
+    # --- tools of servers ---
+    def _listing(self, e: dict[str, Any], after: str) -> None:
+        state = self._lists.get(e["item_id"])
+        self._need(state == after, f"{e['type']} of a list that is {state}")
+        self._lists[e["item_id"]] = e["type"].rpartition(".")[2]
+
+    def _mcp_list_tools_in_progress(self, e: dict[str, Any]) -> None:
+        self._listing(e, after="added")
+
+    def _mcp_list_tools_completed(self, e: dict[str, Any]) -> None:
+        self._listing(e, after="in_progress")
+
+    _mcp_list_tools_failed = _mcp_list_tools_completed
+
+    def _tool(self, e: dict[str, Any], after: tuple[str, ...]) -> None:
+        call = self._calls.get(e["item_id"])
+        self._need(call is not None, f"{e['type']} of what no response called")
+        assert call is not None
+        self._need(call.index == e["output_index"], f"{e['type']} of another item")
+        self._need(call.state in after, f"{e['type']} of a call that is {call.state}")
+        call.state = e["type"].rpartition(".")[2]
+        is_over = call.response_id not in self._answers
+        self._need(is_over or call.state == "in_progress", "a tool ended before its response")
+
+    def _response_mcp_call_in_progress(self, e: dict[str, Any]) -> None:
+        self._tool(e, after=("made",))
+
+    def _response_mcp_call_completed(self, e: dict[str, Any]) -> None:
+        self._tool(e, after=("in_progress",))
+
+    def _response_mcp_call_failed(self, e: dict[str, Any]) -> None:
+        self._tool(e, after=("made", "in_progress"))
+
+    def _tool_is_done(self, item: dict[str, Any]) -> None:
+        call = self._calls.get(item["id"])
+        self._need(call is not None, "a call is done that no response made")
+        assert call is not None
+        self._need(call.state in ("completed", "failed"), f"a call is done that is {call.state}")
+        has = (item["output"] is not None, item["error"] is not None)
+        self._need(has == (call.state == "completed", call.state == "failed"), "its end is another")
+        request_id = item["approval_request_id"]
+        if request_id is not None and call.state == "completed":
+            self._need(self._requests.get(request_id), "a call ran that was not approved")
 
     def _conversation_item_deleted(self, e: dict[str, Any]) -> None:
         self._need(e["item_id"] in self._items, "an item was deleted that was not there")
@@ -179,6 +253,7 @@ class Referee:
     _response_output_audio_transcript_delta = _grow
     _response_output_text_delta = _grow
     _response_function_call_arguments_delta = _grow
+    _response_mcp_call_arguments_delta = _grow
 
     def _response_output_audio_done(self, e: dict[str, Any]) -> None:
         self._part(e)["seen"].add("sound")
@@ -198,6 +273,8 @@ class Referee:
         self._need(part["text"] == e["arguments"], "the arguments are not their deltas")
         part["seen"].add("text")
 
+    _response_mcp_call_arguments_done = _response_function_call_arguments_done
+
     def _response_content_part_done(self, e: dict[str, Any]) -> None:
         part = self._part(e)
         told = e["part"].get("transcript", e["part"].get("text"))
@@ -211,15 +288,20 @@ class Referee:
         self._need(e["output_index"] in answer.open, "an item is done that is not open")
         part = answer.open.pop(e["output_index"])
         item = e["item"]
+        self._need(answer.aside or item["id"] in self._items, "done before item.added")
         if item["type"] == "message":
             self._need("part" in part["seen"], "an item is done before its content part")
             kept = item["content"][0].get("transcript", item["content"][0].get("text"))
             whole = item["status"] == "completed"
             fits = part["text"] == kept if whole else part["text"].startswith(kept)
             self._need(fits, "the item is not what was told of it")
-        elif item["type"] == "function_call":
+        elif item["type"] in ("function_call", "mcp_call"):
             self._need(part["text"] == item["arguments"], "the call is not its deltas")
             self._need("text" in part["seen"], "a call is done before its arguments")
+        if item["type"] == "mcp_call":
+            self._need(not answer.aside, "an answer out of band calls no tools of servers")
+            state = "broken" if item["status"] == "incomplete" else "made"
+            self._calls[item["id"]] = Call(e["response_id"], e["output_index"], state)
         answer.closed.append(item["id"])
 
     def _response_done(self, e: dict[str, Any]) -> None:
@@ -230,8 +312,9 @@ class Referee:
         self._need(not answer.open, "a response is done with items open")
         done = [item["id"] for item in response["output"]]
         self._need(done == answer.closed, "its output is not its items")
-        self._need(
-            answer.aside or self._whole.issuperset(done), "a response is done before its items"
-        )
+        whole = self._whole.union(
+            self._calls
+        )  # tools may run longer than the response that called them
+        self._need(answer.aside or whole.issuperset(done), "a response is done before its items")
         self._need(response["usage"] is not None, "a response without usage")
         self._need(response["status"] != "in_progress", "a response is done in progress")

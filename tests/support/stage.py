@@ -172,6 +172,7 @@ def scripted_world(
     stt: Any = None,
     tts: Any = None,
     llm: Any = None,
+    tools: Any = None,
     owed_timeout_s: float = 5.0,
 ) -> World:
     """What sessions share, in time that is set by hand; fakes where no engine is given."""
@@ -187,6 +188,7 @@ def scripted_world(
         pacer=Pacer(clock),
         meters=Meters(clock),
         clock=clock,
+        tool_servers=tools,
     )
 
 
@@ -197,6 +199,7 @@ async def stage(
     stt: Any = None,
     tts: Any = None,
     llm: Any = None,
+    tools: Any = None,
     journal: Path | None = None,
     owed_timeout_s: float = 5.0,
 ) -> AsyncIterator[Stage]:
@@ -206,7 +209,8 @@ async def stage(
     """
     before = asyncio.all_tasks()
     clock, vad = HandClock(), LoudnessVad()
-    world = scripted_world(clock, vad, stt=stt, tts=tts, llm=llm, owed_timeout_s=owed_timeout_s)
+    engines = {"stt": stt, "tts": tts, "llm": llm, "tools": tools}
+    world = scripted_world(clock, vad, **engines, owed_timeout_s=owed_timeout_s)
     if journal is not None:
         world.journal = lambda sid, policy: Journal(journal, sid, policy)
     ear = Ear(clock)

@@ -256,12 +256,7 @@ def test_calls_and_results_can_be_created() -> None:
         ({"type": "message", "role": "nobody", "content": []}, "item.role"),
         ({"type": "message", "role": "user"}, "item.content"),
         (
-            {
-                "type": "mcp_approval_response",
-                "id": "a",
-                "approve": True,
-                "approval_request_id": "b",
-            },
+            {"type": "mcp_list_tools", "id": "a", "server_label": "b", "tools": []},
             "item.type",
         ),
     ],
@@ -415,8 +410,8 @@ def test_formats() -> None:
             "session.audio.output.format.type",
         ),
         (
-            {"tools": [{"type": "mcp", "server_label": "x", "server_url": "http://x"}]},
-            "session.tools[0]",
+            {"tools": [{"type": "mcp", "server_label": "x", "server_url": "ftp://x"}]},
+            "session.tools[0].server_url",
         ),
         ({"type": "translation"}, "session.type"),
         ({"instructions": 5}, "session.instructions"),

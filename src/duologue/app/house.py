@@ -17,6 +17,7 @@ from duologue.core.errors import EngineError, SetupError
 from duologue.engines import registry
 from duologue.engines.pool_subprocess import SubprocessPool
 from duologue.engines.resilient import ResilientPool
+from duologue.engines.toolbox.servers import McpServers
 from duologue.server.api import EngineState
 from duologue.server.auth import Guard
 from duologue.session.hearing import Hearing
@@ -24,7 +25,7 @@ from duologue.session.journal import Journal
 from duologue.session.meters import Meters
 from duologue.session.pacer import Pacer
 from duologue.session.world import World
-from duologue.settings import Settings
+from duologue.settings import Settings, listed
 from duologue.transports.reception import Reception
 from duologue.transports.webrtc import Switchboard
 
@@ -46,6 +47,7 @@ class House:
     parts: list[Part]
     chains: dict[Role, list[Any]]
     resilient: ResilientPool
+    mcp_servers: McpServers
     ready_after_s: float = 0.0
     _began: float = field(default_factory=time.monotonic)
 
@@ -89,6 +91,8 @@ class House:
                 continue
             if part.pool is not None:
                 self.chains[part.role].append(part.pool)
+        if self.settings.mcp_servers:
+            await asyncio.to_thread(self.mcp_servers.load)
 
     def _has_other(self, failed: Part) -> bool:
         return any(p.role == failed.role and p.state != "failed" for p in self.parts)
@@ -133,6 +137,7 @@ def build(settings: Settings) -> House:
     chains: dict[Role, list[Any]] = {Role.STT: [], Role.TTS: []}
     resilient = ResilientPool(chains)
     journals = _journal_folder(settings)
+    mcp_servers = McpServers(listed(settings.mcp_servers))
     world = World(
         pool=resilient,
         responder=responder,
@@ -144,6 +149,7 @@ def build(settings: Settings) -> House:
         if journals
         else None,
         lead_ms=settings.lead_ms,
+        tool_servers=mcp_servers,
     )
     guard = doors.guard(settings)
     reception = Reception(
@@ -153,7 +159,9 @@ def build(settings: Settings) -> House:
         max_sessions=settings.max_sessions,
     )
     switchboard = Switchboard(reception)
-    return House(settings, world, guard, reception, switchboard, engines, chains, resilient)
+    return House(
+        settings, world, guard, reception, switchboard, engines, chains, resilient, mcp_servers
+    )
 
 
 def _journal_folder(settings: Settings) -> Path | None:

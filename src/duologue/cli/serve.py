@@ -54,6 +54,9 @@ def parser() -> argparse.ArgumentParser:
         "--requests-per-minute", type=int, help="of a key without a limit of its own (none)"
     )
     p.add_argument("--lead-ms", type=int, help="how far ahead of the listener to send (120)")
+    p.add_argument(
+        "--mcp-servers", metavar="URL,…", help="MCP servers that clients may name; * for any (none)"
+    )
     p.add_argument("--journal-dir", help="write each session's journal here (holds what was said)")
     p.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     return p
@@ -68,7 +71,7 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
     )
-    for noisy in ("httpx", "httpx2", "httpcore", "openai", "uvicorn.error"):
+    for noisy in ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     from duologue.app import serve
 

@@ -85,6 +85,24 @@ class ClearOutput(Command):
     """Play no more of what is being said, sent or not."""
 
 
+@dataclass(frozen=True, slots=True)
+class Played(Command):
+    """So much of this answer's sound was played to the listener by now."""
+
+    item_id: str
+    played_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PausePlayback(Command):
+    """The client has stopped playing the present answer; whose turn it is, this does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoOnPlaying(Command):
+    """The client plays again."""
+
+
 AnyCommand = (
     SetOptions
     | Commit
@@ -96,4 +114,7 @@ AnyCommand = (
     | CreateReply
     | CancelReply
     | ClearOutput
+    | Played
+    | PausePlayback
+    | GoOnPlaying
 )

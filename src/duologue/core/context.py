@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from duologue.core.conversation import FunctionCall, FunctionResult, Item, Message
+from duologue.core.conversation import (
+    FunctionCall,
+    FunctionResult,
+    Item,
+    Message,
+    ServerCall,
+)
 from duologue.core.errors import EngineRefused
 
 CHARS_PER_TOKEN = 4
@@ -44,7 +50,10 @@ def _characters(item: Item) -> int:
         return len(item.text)
     if isinstance(item, FunctionCall):
         return len(item.name) + len(item.arguments)
-    return len(item.output)
+    if isinstance(item, ServerCall):
+        result = item.output or (item.error.message if item.error is not None else "")
+        return len(item.name) + len(item.arguments) + len(result)
+    return len(item.output) if isinstance(item, FunctionResult) else 0
 
 
 class Window:

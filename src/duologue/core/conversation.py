@@ -10,6 +10,7 @@ from typing import Literal
 
 from duologue.core.errors import StateConflict
 from duologue.core.playout import SpokenText
+from duologue.core.tool_servers import CallError, ListedTool
 
 ROOT = "root"
 """As `after`: before everything."""
@@ -75,13 +76,70 @@ class FunctionResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolList:
+    """What a tool server has to offer; empty until it has said so, and if it never does."""
+
+    id: str
+    server: str
+    tools: tuple[ListedTool, ...] = ()
+    status: Status = "completed"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCall:
+    """The language model wants a tool of a server's called, which we do.
+
+    Attributes:
+        server: the server's label; `name` is the tool's own name there.
+        arguments: JSON text.
+        output: what the tool returned; None while it has not, and where `error` says why it never will.
+        approval_id: the request to the client that was answered before it ran.
+        status: "in_progress" until the tool is done with it; "incomplete" if it was broken off and never ran.
+    """
+
+    id: str
+    server: str
+    name: str
+    arguments: str
+    output: str | None = None
+    error: CallError | None = None
+    approval_id: str | None = None
+    status: Status = "completed"
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequest:
+    """The client is asked whether a server's tool may be called so."""
+
+    id: str
+    server: str
+    name: str
+    arguments: str
+    status: Status = "completed"
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalAnswer:
+    """What the client says to that, and why."""
+
+    id: str
+    request_id: str
+    approved: bool
+    reason: str = ""
+    status: Status = "completed"
+
+
+@dataclass(frozen=True, slots=True)
 class ItemReference:
     """In the context of one answer: the item of the conversation that has this id."""
 
     id: str
 
 
-Item = Message | FunctionCall | FunctionResult
+OutputItem = Message | FunctionCall | ServerCall | ApprovalRequest
+"""What answers are made of."""
+
+Item = OutputItem | FunctionResult | ToolList | ApprovalAnswer
 
 
 class Conversation:

@@ -3,13 +3,15 @@
 The sound of an answer is no notice: it goes out as plain calls, fifty a second (`ports.Listener.sound`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from duologue.core.conversation import FunctionCall, Item, Message
+from duologue.core.conversation import Item, OutputItem, ServerCall, ToolList
 from duologue.core.errors import DuologueError
 from duologue.core.facts import AskId
 from duologue.core.options import ReplyOptions
+from duologue.core.playout import SpokenWord
 
 ReplyStatus = Literal["in_progress", "completed", "cancelled", "failed", "incomplete"]
 
@@ -138,7 +140,7 @@ class ReplyState:
     status: ReplyStatus = "in_progress"
     reason: str | None = None
     error: DuologueError | None = None
-    output: tuple[Message | FunctionCall, ...] = ()
+    output: tuple[OutputItem, ...] = ()
     usage: Usage = field(default_factory=Usage)
 
 
@@ -159,7 +161,7 @@ class OutputBegan:
 
     reply_id: str
     index: int
-    item: Message | FunctionCall
+    item: OutputItem
     previous_id: str | None
     aside: bool = False
 
@@ -177,22 +179,26 @@ class TextGrew:
 
 @dataclass(frozen=True, slots=True)
 class ArgumentsGrew:
-    """The arguments of a function call go on with this."""
+    """The arguments of a call go on with this; `on_server`: of a call that we carry out ourselves."""
 
     reply_id: str
     index: int
     item_id: str
     call_id: str
     delta: str
+    on_server: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class OutputEnded:
-    """An item of an answer is as it will stay; `told` is the sum of the text that was sent of it."""
+    """An item of an answer is as it will stay; `told` is the sum of the text that was sent of it.
+
+    A `ServerCall` stays so only within the answer: what becomes of it follows (`ServerCallEnded`).
+    """
 
     reply_id: str
     index: int
-    item: Message | FunctionCall
+    item: OutputItem
     told: str
     previous_id: str | None
     aside: bool = False
@@ -203,6 +209,41 @@ class ReplyEnded:
     """The last word about an answer: it was sent, or broken off."""
 
     reply: ReplyState
+
+
+# --- tools of servers ---
+@dataclass(frozen=True, slots=True)
+class ListingBegan:
+    """A tool server is asked what it has; the item is in the conversation, still empty."""
+
+    item: ToolList
+    previous_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListingEnded:
+    """The item lists what the server has; or it did not say, and a `Problem` tells why."""
+
+    item: ToolList
+    previous_id: str | None
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCallBegan:
+    """A tool is being run; `index` is the call's in the answer that made it."""
+
+    item_id: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCallEnded:
+    """A tool returned or failed, or was not allowed to run: the item has its output or error."""
+
+    item: ServerCall
+    index: int
+    previous_id: str | None
 
 
 # --- the listener's loudspeaker, for transports on which the server knows it ---
@@ -225,6 +266,59 @@ class PlaybackEnded:
     item_id: str
     heard_ms: int
     cut: bool
+
+
+# --- for a listener that watches (`session.watching`): nobody else is told ---
+@dataclass(frozen=True, slots=True)
+class FloorChanged:
+    """Somebody else has the floor; its name in lower case. `audio_ms` counts the client's own audio, as above."""
+
+    floor: str
+    audio_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutputHeld:
+    """Somebody speaks over an answer, and it is held: `heard_ms` of its item were heard."""
+
+    reply_id: str
+    item_id: str
+    heard_ms: int
+    audio_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutputResumed:
+    """It was nothing: the answer goes on from the held sample."""
+
+    reply_id: str
+    item_id: str
+    heard_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeardSoFar:
+    """What the listener has heard of an answer.
+
+    Attributes:
+        text: all words heard; a beginning of the answer's text.
+        words: those that were heard since this was last told.
+        ended: it will hear no more of it.
+    """
+
+    reply_id: str
+    item_id: str
+    heard_ms: int
+    text: str
+    words: tuple[SpokenWord, ...]
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TurnOver:
+    """A turn of the user's is over: its waterfall and its reasons, as plain values."""
+
+    turn: Mapping[str, object]
 
 
 # --- the rest ---
@@ -255,7 +349,16 @@ Notice = (
     | ArgumentsGrew
     | OutputEnded
     | ReplyEnded
+    | ListingBegan
+    | ListingEnded
+    | ServerCallBegan
+    | ServerCallEnded
     | PlaybackBegan
     | PlaybackEnded
+    | FloorChanged
+    | OutputHeld
+    | OutputResumed
+    | HeardSoFar
+    | TurnOver
     | Problem
 )

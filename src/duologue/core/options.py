@@ -9,6 +9,7 @@ from duologue.core.context import Truncation
 from duologue.core.conversation import Item, ItemReference
 from duologue.core.policy import TurnPolicy
 from duologue.core.speech import SpeechPolicy
+from duologue.core.tool_servers import ToolServer
 
 Noise = Literal["as it is", "near", "far"]
 """Where the microphone is: at the mouth, or across the room."""
@@ -35,7 +36,9 @@ class ReplyOptions:
         spoken: as sound with its transcript; otherwise as text only.
         voice: a voice's name; what it means is the engine's business, and an unknown one is its default.
         speed: 1.0 is the voice's own.
-        tool_choice: "auto", "none", "required", or the name of the one function to call.
+        tool_choice: "auto", "none", "required", or the name of the one function or tool to call.
+        servers: whose tools may be called, too.
+        choice_server: the choice is among the tools of the server of this label; empty for all there are.
         max_output_tokens: None for no limit.
         metadata: the client's own labels, given back with the answer.
         format: of its sound.
@@ -49,6 +52,8 @@ class ReplyOptions:
     speed: float = 1.0
     tools: tuple[Tool, ...] = ()
     tool_choice: str = "auto"
+    servers: tuple[ToolServer, ...] = ()
+    choice_server: str = ""
     max_output_tokens: int | None = None
     metadata: Mapping[str, str] | None = None
     format: AudioFormat = WIRE

@@ -17,7 +17,7 @@ import numpy as np
 
 from duologue.core.audio import AudioFrame, samples_to_ms
 from duologue.core.capabilities import Capabilities, Role
-from duologue.core.conversation import FunctionResult, Message
+from duologue.core.conversation import FunctionResult, Message, ServerCall
 from duologue.core.errors import EngineLost, EngineRefused, SetupError
 from duologue.engines.base import EngineSpec, NativeEngine
 from duologue.engines.events import EventQueue
@@ -34,12 +34,17 @@ from duologue.ports import (
     Say,
     Spent,
     StreamOptions,
+    SttOptions,
     TextDelta,
+    Word,
 )
 
 RATE_HZ = 24_000
 CHUNK_MS = 500
 CHARS_PER_S = 14.0
+
+WORD_LOGPROB = -0.1
+"""How sure the fake recogniser is of every word."""
 
 _WORDS = (
     "amber birch cedar delta ember flint grove heron iris jade kelp larch maple north ocean pearl "
@@ -57,6 +62,7 @@ class FakePolicy:
         llm_tokens: words of an answer; llm_ms: before the first and between them.
         tts_ms: before the first sound of an answer.
         tts_s: seconds of sound of a whole answer; 0 for as long as its text takes to read.
+        tts_hz: pitch of every answer, below 12 000; 0 for one that follows from its text.
         fail: share of streams that break off, at random; seed: of that randomness.
     """
 
@@ -66,6 +72,7 @@ class FakePolicy:
     llm_ms: float = 0
     tts_ms: float = 0
     tts_s: float = 0
+    tts_hz: float = 0
     fail: float = 0
     seed: int = 0
 
@@ -145,7 +152,10 @@ def name_of(checksum: int) -> str:
 
 
 class FakeStt(_Fake, NativeEngine):
-    """Names each utterance after its sound: "amber birch cedar, 1920 ms"."""
+    """Names each utterance after its sound: "amber birch cedar 1920 ms".
+
+    Its words share the utterance's time evenly. A translation begins with "in English".
+    """
 
     def __init__(self, argument: str = "") -> None:
         super().__init__(argument)
@@ -153,13 +163,15 @@ class FakeStt(_Fake, NativeEngine):
 
     def open(self, key: str, options: StreamOptions) -> "_SttStream":
         """A stream for one utterance."""
-        return _SttStream(self)
+        assert isinstance(options, SttOptions)
+        return _SttStream(self, options)
 
 
 class _SttStream(_FakeStream):
-    def __init__(self, engine: FakeStt) -> None:
+    def __init__(self, engine: FakeStt, options: SttOptions) -> None:
         super().__init__(STT.capabilities.rate_hz)
         self._engine = engine
+        self._options = options
         self._sum = 0
         self._samples = 0
         self._upto = 0
@@ -177,13 +189,23 @@ class _SttStream(_FakeStream):
 
     def flush(self, flush_id: int) -> None:
         text = f"{name_of(self._sum)} {samples_to_ms(self._samples)} ms" if self._samples else ""
-        answer: Event = Final(flush_id, self._upto, text)
+        if text and self._options.task == "translate":
+            text = f"in English {text}"
+        answer: Event = Final(flush_id, self._upto, text, self._words(text))
         if self._engine.fails():
             answer = EngineGone(
                 EngineLost("fake_stt_lost", "The fake recogniser was told to break.")
             )
         self._sum = self._samples = 0
         self.after(self._engine.policy.stt_ms, lambda: self._out.put(answer))
+
+    def _words(self, text: str) -> tuple[Word, ...]:
+        words = text.split() if self._options.word_times else []
+        start, each = self._upto - self._samples, self._samples / max(1, len(words))
+        times = [samples_to_ms(int(start + each * n)) for n in range(len(words) + 1)]
+        return tuple(
+            Word(word, times[n], times[n + 1], WORD_LOGPROB) for n, word in enumerate(words)
+        )
 
 
 # --- the voice ---
@@ -216,7 +238,7 @@ class _TtsStream(_FakeStream):
         super().__init__(RATE_HZ)
         self._policy = engine.policy
         self._breaks = engine.fails()
-        self._hz = 0.0
+        self._hz = engine.policy.tts_hz
         self._said_ms = 0.0
         self._pieces = 0
         self._last = 0
@@ -269,10 +291,13 @@ class FakeLlm(_Fake):
         await self._pause()
         if self.fails():
             raise EngineRefused("fake_llm_refused", "The fake language model was told to refuse.")
-        last = prompt.items[-1] if prompt.items else None
+        said = [i for i in prompt.items if isinstance(i, Message | FunctionResult | ServerCall)]
+        last = said[-1] if said else None
         heard = last.text if isinstance(last, Message) else ""
         if isinstance(last, FunctionResult):
             heard = f"the function returned {last.output}"
+        elif isinstance(last, ServerCall):
+            heard = f"the tool returned {last.output if last.error is None else last.error.message}"
         call = next((t for t in prompt.options.tools if f"call {t.name}" in heard), None)
         if call is not None and prompt.options.tool_choice != "none":
             yield CallDelta(f"call_{zlib.crc32(heard.encode()):08x}", call.name, "")
@@ -293,7 +318,11 @@ class FakeLlm(_Fake):
 
 
 STT = EngineSpec(
-    "fake-stt", Role.STT, Capabilities(max_streams=100_000), FakeStt, about="fake: names the sound"
+    "fake-stt",
+    Role.STT,
+    Capabilities(word_times=True, translates=True, max_streams=100_000),
+    FakeStt,
+    about="fake: names the sound",
 )
 TTS = EngineSpec(
     "fake-tts",

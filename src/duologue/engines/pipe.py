@@ -13,7 +13,7 @@ import msgspec
 from duologue.core import errors
 from duologue.core.capabilities import Capabilities
 from duologue.core.errors import DuologueError, EngineError, EngineLost
-from duologue.ports import SttOptions, TtsOptions
+from duologue.ports import SttOptions, TtsOptions, Word
 
 HEAD = struct.Struct("<I")
 MAX_FRAME_BYTES = 16 * 1024 * 1024
@@ -90,6 +90,7 @@ class Finished(_Message):
     flush_id: int
     upto: int
     text: str
+    words: tuple[Word, ...] = ()
 
 
 class Speech(_Message):

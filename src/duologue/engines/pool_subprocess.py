@@ -266,10 +266,10 @@ class _PipedStream:
                 self._room.set()
             case pipe.Guess(text=text):
                 self._events.put(Partial(text))
-            case pipe.Finished(flush_id=flush_id, upto=upto, text=text):
-                self._events.put(Final(flush_id, upto, text))
-            case pipe.Speech(number=number, pcm=pcm, words=words):
-                self._events.put(Audio(number, pcm, words))
+            case pipe.Finished(flush_id=flush_id, upto=upto, text=text, words=words):
+                self._events.put(Final(flush_id, upto, text, words))
+            case pipe.Speech(number=number, pcm=pcm, words=places):
+                self._events.put(Audio(number, pcm, places))
             case pipe.Failed():
                 self._events.put(EngineGone(pipe.revive(message)))
             case pipe.Ended():

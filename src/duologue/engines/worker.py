@@ -102,10 +102,10 @@ def _message(number: int, event: Event) -> pipe.Message:
     match event:
         case Partial(text=text):
             return pipe.Guess(number, text)
-        case Final(id=flush_id, upto=upto, text=text):
-            return pipe.Finished(number, flush_id, upto, text)
-        case Audio(number=piece, pcm=pcm, words=words):
-            return pipe.Speech(number, piece, pcm, words)
+        case Final(id=flush_id, upto=upto, text=text, words=words):
+            return pipe.Finished(number, flush_id, upto, text, words)
+        case Audio(number=piece, pcm=pcm, words=places):
+            return pipe.Speech(number, piece, pcm, places)
         case EngineGone(error=error):
             return pipe.failure(number, error)
 

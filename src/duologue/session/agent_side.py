@@ -26,11 +26,13 @@ from duologue.core.facts import (
 from duologue.core.notices import Problem
 from duologue.core.options import ReplyOptions, SessionOptions
 from duologue.ports import Delta, Listener, Prompt, Responder, TextDelta, TtsOptions
+from duologue.session.answer_tools import Helped
 from duologue.session.aside import AsideDesk
 from duologue.session.meters import Meters, Turn
 from duologue.session.mouth import Mouth, Output
 from duologue.session.reply import Reply
 from duologue.session.speaking import Speaking
+from duologue.session.toolbox import Toolbox
 from duologue.session.world import World
 
 AgentOrder = StartReply | StopReply | HoldOutput | ResumeOutput
@@ -51,6 +53,7 @@ class Desk(Protocol):
     meters: Meters
     mouth: Mouth
     options: SessionOptions
+    toolbox: Toolbox
     turn: Turn | None
 
     @property
@@ -215,6 +218,8 @@ class AgentSide:
         )
         reply = Reply(desk, order.reply, options, turn)
         responder: Responder = self._world.responder if said is None else _Verbatim(said)
+        if said is None and options.servers:
+            responder = Helped(desk.toolbox, reply, responder)
         work = self._answering(reply, responder, desk.mouth, turn)
         task = self._tasks.create_task(work, name=f"reply-{order.reply}")
         self._replies[order.reply] = (reply, task)

@@ -6,7 +6,7 @@ and not heard is never more than that, and an answer can be stopped, or held, wi
 
 import asyncio
 from collections import deque
-from typing import Protocol
+from typing import Literal, Protocol
 
 from duologue.core.audio import WIRE, AudioFormat
 from duologue.core.playout import PlayoutClock
@@ -20,6 +20,9 @@ LEAD_MS = 120
 
 AHEAD_MS = 10_000
 """Sound kept that is not sent yet; a full mouth makes the synthesiser wait."""
+
+Pause = Literal["client", "line"]
+"""Why nothing is sent beside the turn machine's order: the client has paused its playback, or is not there."""
 
 
 class Line(Protocol):
@@ -71,6 +74,7 @@ class Mouth:
 
     Attributes:
         underruns: times a listener ran dry in the middle of an answer.
+        is_obeyed: the listener stops playing while the output is held; others play what they have in hand.
     """
 
     def __init__(self, pacer: Pacer, clock: Clock, *, lead_ms: float = LEAD_MS) -> None:
@@ -82,6 +86,8 @@ class Mouth:
         self._frames: deque[bytes] = deque()
         self._rest = b""
         self._finished = self._told_sent = self._held = False
+        self._pauses: set[Pause] = set()
+        self.is_obeyed = False
         self._room = asyncio.Event()
         self._room.set()
         self._past_underruns = 0
@@ -91,6 +97,16 @@ class Mouth:
     def underruns(self) -> int:
         """Times that the listener ran dry although more was to come."""
         return self._past_underruns + self._clock.underruns
+
+    @property
+    def line(self) -> Line | None:
+        """The answer that is being sent or still heard."""
+        return self._line
+
+    @property
+    def is_held(self) -> bool:
+        """The turn machine holds the present answer."""
+        return self._held and self._line is not None
 
     @property
     def waiting_ms(self) -> int:
@@ -107,6 +123,8 @@ class Mouth:
         self._frames.clear()
         self._rest = b""
         self._finished = self._told_sent = self._held = False
+        self._pauses.discard("client")
+        self._settle()
         self._room.set()
 
     def push(self, pcm: bytes) -> None:
@@ -137,12 +155,35 @@ class Mouth:
     def hold(self) -> None:
         """Send nothing for now."""
         self._held = True
+        self._settle()
 
     def resume(self) -> None:
         """Go on from the held frame."""
         self._held = False
-        self._clock.excuse_pause()
-        self._pacer.want(self)
+        self._go_on()
+
+    def pause(self, why: Pause) -> None:
+        """The listener stands still, and is sent nothing; what the turn machine holds or resumes does not matter.
+
+        A client's own pause ends with the answer.
+        """
+        if why == "line" or self._line is not None:
+            self._pauses.add(why)
+            self._settle()
+
+    def unpause(self, why: Pause) -> None:
+        """The reason is gone."""
+        if why in self._pauses:
+            self._pauses.remove(why)
+            self._go_on()
+
+    def correct(self, heard_ms: float) -> None:
+        """The listener says how far it is in the present answer."""
+        self._clock.correct(heard_ms, self._now())
+
+    def take_back(self, lost_ms: float) -> None:
+        """The last of what was sent of the present answer did not arrive, and is being sent again."""
+        self._clock.take_back(lost_ms, self._now())
 
     def stop(self) -> None:
         """Drop what is not sent; nothing more of this answer goes out or is reported."""
@@ -169,11 +210,23 @@ class Mouth:
         self._send(now_ms)
         if not self._told_sent or self._line is not line:
             return self._line is not None
-        if self._clock.lead_ms(now_ms) > 0:
+        if self._clock.unheard_ms(now_ms) > 0:
             return True
         self._line = None
         line.all_heard()
         return self._line is not None
+
+    def _go_on(self) -> None:
+        self._clock.excuse_pause()
+        self._settle()
+        self._pacer.want(self)
+
+    def _settle(self) -> None:
+        """Does the listener stand still?"""
+        if self._pauses or (self._held and self.is_obeyed):
+            self._clock.stand_still(self._now())
+        else:
+            self._clock.go_on(self._now())
 
     def _set_format(self, fmt: AudioFormat) -> None:
         self.format = fmt
@@ -181,7 +234,7 @@ class Mouth:
 
     def _send(self, now_ms: float) -> None:
         line, frames, clock = self._line, self._frames, self._clock
-        if line is None or self._held or self._told_sent:
+        if line is None or self._held or self._pauses or self._told_sent:
             return
         while frames and clock.lead_ms(now_ms) < self._lead_ms:
             frame = frames.popleft()

@@ -6,9 +6,18 @@ that the protocol knows. The half that waits for engines is in `speaking`.
 
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from duologue.core.conversation import Conversation, FunctionCall, Message, Part, Status
+from duologue.core.conversation import (
+    ApprovalRequest,
+    Conversation,
+    FunctionCall,
+    Message,
+    OutputItem,
+    Part,
+    ServerCall,
+    Status,
+)
 from duologue.core.errors import DuologueError
 from duologue.core.facts import Fact, ReplyAudible, ReplyHeard, ReplyId, ReplySent
 from duologue.core.notices import (
@@ -56,6 +65,24 @@ class Desk(Protocol):
         """A fresh name."""
 
 
+class ServerTools(Protocol):
+    """Tools that we run ourselves, as one answer sees them. Named as the model names them."""
+
+    def owner(self, name: str) -> tuple[str, str] | None:
+        """The server's label and the tool's own name; None for a function of the client's."""
+
+    def must_ask(self, name: str) -> bool:
+        """The client is to approve such a call."""
+
+    def use(
+        self, name: str, call: ServerCall, index: int, previous_id: str | None, request_id: str
+    ) -> None:
+        """A call is whole: run it; if `request_id` is not empty, once the client has approved that request."""
+
+    def over(self) -> None:
+        """The client has had the last word about the answer."""
+
+
 class Reply:
     """One answer. Every method may be called after its end, and then does nothing.
 
@@ -64,6 +91,7 @@ class Reply:
         turn: the turn that it answers, for the waterfall.
         over: the client has had the last word about it.
         is_playing: the listener hears it, as far as we know.
+        tools: what its model may call that we run ourselves, if there is any.
     """
 
     def __init__(
@@ -76,9 +104,10 @@ class Reply:
         self.spoken = SpokenText()
         self.over = False
         self.is_playing = False
+        self.tools: ServerTools | None = None
         self._message: Message | None = None
         self._message_index = 0
-        self._calls: dict[str, tuple[int, FunctionCall]] = {}
+        self._calls: dict[str, tuple[int, str, FunctionCall | ServerCall]] = {}
         self._previous: dict[str, str | None] = {}
         self._outputs = 0
         self._told = ""
@@ -127,13 +156,14 @@ class Reply:
         if self.over:
             return
         if call_id not in self._calls:
-            call = FunctionCall(self._desk.new_id("item"), call_id, name, "", "in_progress")
-            self._calls[call_id] = (self._outputs, call)
-            self._open(call)
-        index, call = self._calls[call_id]
-        self._calls[call_id] = (index, replace(call, arguments=call.arguments + arguments))
+            opened = self._new_call(call_id, name)
+            self._calls[call_id] = (self._outputs, name, opened)
+            self._open(opened)
+        index, name, call = self._calls[call_id]
+        self._calls[call_id] = (index, name, replace(call, arguments=call.arguments + arguments))
         if arguments:
-            grew = ArgumentsGrew(self.state.id, index, call.id, call_id, arguments)
+            ours = isinstance(call, ServerCall)
+            grew = ArgumentsGrew(self.state.id, index, call.id, call_id, arguments, ours)
             self._desk.listener.tell(grew)
 
     def spend(self, spent: "Spent") -> None:
@@ -242,7 +272,13 @@ class Reply:
         self._message = item
         self._open(item)
 
-    def _open(self, item: Message | FunctionCall) -> None:
+    def _new_call(self, call_id: str, name: str) -> FunctionCall | ServerCall:
+        owner = self.tools.owner(name) if self.tools is not None else None
+        if owner is None:
+            return FunctionCall(self._desk.new_id("item"), call_id, name, "", "in_progress")
+        return ServerCall(self._desk.new_id("mcp"), *owner, "", status="in_progress")
+
+    def _open(self, item: OutputItem) -> None:
         previous = self._desk.conversation.add(item)
         self._previous[item.id] = previous
         aside = self.state.options.out_of_band
@@ -258,7 +294,7 @@ class Reply:
         )
         self._desk.listener.tell(grew)
 
-    def _close(self, index: int, item: Message | FunctionCall, told: str) -> None:
+    def _close(self, index: int, item: OutputItem, told: str) -> None:
         self._desk.conversation.put(item)
         self.state = replace(self.state, output=(*self.state.output, item))
         previous = self._previous[item.id]
@@ -266,9 +302,26 @@ class Reply:
         self._desk.listener.tell(OutputEnded(self.state.id, index, item, told, previous, aside))
 
     def _close_calls(self, status: Status) -> None:
-        for index, call in self._calls.values():
-            self._close(index, replace(call, status=status), call.arguments)
-        self._calls.clear()
+        calls, self._calls = self._calls, {}
+        for index, name, call in calls.values():
+            if isinstance(call, ServerCall):
+                self._close_server_call(index, name, call)
+            else:
+                self._close(index, replace(call, status=status), call.arguments)
+
+    def _close_server_call(self, index: int, name: str, call: ServerCall) -> None:
+        """A call of an answer that did not come to its end may be broken off: it is not run."""
+        if self._ending[0] != "completed":
+            self._close(index, replace(call, status="incomplete"), call.arguments)
+            return
+        self._close(index, call, call.arguments)
+        tools, request_id = cast(ServerTools, self.tools), ""
+        if tools.must_ask(name):
+            request_id, at = self._desk.new_id("mcpr"), self._outputs
+            request = ApprovalRequest(request_id, call.server, call.name, call.arguments)
+            self._open(request)
+            self._close(at, request, "")
+        tools.use(name, call, index, self._previous[call.id], request_id)
 
     def _end(self, status: Status) -> None:
         """Close the message, and the answer with it."""
@@ -291,6 +344,8 @@ class Reply:
             usage = replace(usage, output_text=len(self._told) // 4)
         self.state = replace(self.state, status=outcome, reason=reason, error=error, usage=usage)
         self._desk.listener.tell(ReplyEnded(self.state))
+        if self.tools is not None:
+            self.tools.over()
 
     def _cut_to_what_was_heard(self) -> None:
         """After the last word about it was sent: the conversation still forgets what was not heard."""

@@ -26,11 +26,14 @@ from duologue.core.commands import (
     CreateItem,
     CreateReply,
     DeleteItem,
+    GoOnPlaying,
+    PausePlayback,
+    Played,
     RetrieveItem,
     SetOptions,
     TruncateItem,
 )
-from duologue.core.conversation import Conversation
+from duologue.core.conversation import ApprovalAnswer, Conversation
 from duologue.core.errors import ClientError, DuologueError, OurError, StateConflict
 from duologue.core.facts import (
     Accept,
@@ -64,7 +67,10 @@ from duologue.session.ears import Ears
 from duologue.session.meters import Turn
 from duologue.session.mouth import Mouth
 from duologue.session.recognition import Recognition
+from duologue.session.reply import Reply
+from duologue.session.toolbox import Toolbox
 from duologue.session.user_side import UserSide
+from duologue.session.watching import Watch
 from duologue.session.world import World
 
 log = logging.getLogger("duologue.session")
@@ -93,6 +99,7 @@ class Session:
 
     Attributes:
         ended: set when the session cannot go on; `error` says why.
+        watch: tells the listener more than stock protocols do, where it asked for that.
     """
 
     def __init__(
@@ -121,8 +128,10 @@ class Session:
         self.recognition = Recognition(
             world.pool, session_id, self.tell, lambda: self.ears.now, tasks
         )
+        self.toolbox = Toolbox(self, world.tool_servers, tasks)
         self._user = UserSide(self)
         self._agent = AgentSide(self, world, tasks)
+        self.watch: Watch | None = None
         self._adopt(options)
         self.meters.live += 1
         self.meters.counts["sessions"] += 1
@@ -240,6 +249,8 @@ class Session:
         self.ears.deadline = self._machine.deadline
         if self._time_matters():
             self._world.pacer.want(self)
+        if self.watch is not None:
+            self.watch.look()
 
     def _time_matters(self) -> bool:
         return self.ears.deadline is not None or self.ears.speaking
@@ -277,12 +288,13 @@ class Session:
                 self._cancel(command)
             case ClearOutput():
                 self._agent.clear_output(command.ask)
+            case Played() | PausePlayback() | GoOnPlaying():
+                self._heed_playback(command)
 
     def _do_with_item(self, command: CreateItem | DeleteItem | RetrieveItem | TruncateItem) -> None:
         match command:
-            case CreateItem(item=item, after=after):
-                previous = self.conversation.add(item, after)
-                self.listener.tell(ItemAdded(item, previous))
+            case CreateItem():
+                self._create_item(command)
             case DeleteItem(item_id=item_id):
                 self.conversation.delete(item_id)
                 self.listener.tell(ItemDeleted(item_id))
@@ -291,11 +303,21 @@ class Session:
             case TruncateItem():
                 self._truncate(command)
 
+    def _create_item(self, command: CreateItem) -> None:
+        item = command.item
+        if isinstance(item, ApprovalAnswer):
+            self.toolbox.expect(item)
+        previous = self.conversation.add(item, command.after)
+        self.listener.tell(ItemAdded(item, previous))
+        if isinstance(item, ApprovalAnswer):
+            self.toolbox.decide(item)
+
     def _adopt(self, options: SessionOptions) -> None:
         policy_changed = options.turn != self.options.turn
         self.options = options
         self.ears.set_options(options)
         self.recognition.options = SttOptions(options.language, options.hints)
+        self.toolbox.adopt(options.reply.servers if options.answers else ())
         self._watch = ArrivalWatch(options.input_format.rate_hz)
         if policy_changed:
             self.tell(PolicyChanged(self.now, options.turn))
@@ -345,6 +367,22 @@ class Session:
                 code = "response_cancel_not_active"
                 raise StateConflict(code, REFUSALS[code], param="response_id")
         self.tell(CancelAsked(self.now, command.ask, reply))
+
+    def _heed_playback(self, command: Played | PausePlayback | GoOnPlaying) -> None:
+        """The client's own playback, of which it knows best; whose turn it is, is not decided by it."""
+        match command:
+            case Played(item_id=item_id, played_ms=played_ms):
+                line = self.mouth.line
+                if isinstance(line, Reply) and line.item_id == item_id:
+                    self.mouth.correct(played_ms)
+                else:
+                    self.conversation.retrieve(
+                        item_id
+                    )  # late news, unless there never was such an item
+            case PausePlayback():
+                self.mouth.pause("client")
+            case GoOnPlaying():
+                self.mouth.unpause("client")
 
     def _report_rate(self, rate_hz: int) -> None:
         declared_hz = self.options.input_format.rate_hz

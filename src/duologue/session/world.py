@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from duologue.core.policy import TurnPolicy
-from duologue.ports import Clock, EnginePool, Responder
+from duologue.ports import Clock, EnginePool, Responder, ToolServers
 from duologue.session.hearing import Hearing
 from duologue.session.journal import Journal
 from duologue.session.meters import Meters
@@ -23,6 +23,7 @@ class World:
         journal: opens a journal for a session, where one is wanted.
         context_tokens: about how much of a conversation the language model is shown.
         lead_ms: how far ahead of the listener sound is sent.
+        tool_servers: the way to servers whose tools we run; None where there is none.
     """
 
     pool: EnginePool
@@ -34,3 +35,4 @@ class World:
     journal: Callable[[str, TurnPolicy], Journal] | None = None
     lead_ms: float = LEAD_MS
     context_tokens: int = CONTEXT_TOKENS
+    tool_servers: ToolServers | None = None

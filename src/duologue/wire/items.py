@@ -3,8 +3,20 @@
 from collections.abc import Callable
 from typing import Any
 
-from duologue.core.conversation import FunctionCall, FunctionResult, Item, Message, Part, Status
+from duologue.core.conversation import (
+    ApprovalAnswer,
+    ApprovalRequest,
+    FunctionCall,
+    FunctionResult,
+    Item,
+    Message,
+    Part,
+    ServerCall,
+    Status,
+    ToolList,
+)
 from duologue.core.errors import MalformedEvent
+from duologue.core.tool_servers import CallError, ListedTool
 
 _TEXT_KINDS = {"system": ("input_text",), "user": ("input_text", "input_audio")}
 
@@ -22,12 +34,57 @@ def item_json(item: Item) -> dict[str, Any]:
         case FunctionResult():
             result = {"call_id": item.call_id, "output": item.output}
             return {**head, "type": "function_call_output", **result}
+        case ToolList() | ServerCall() | ApprovalRequest() | ApprovalAnswer():
+            return {**head, **_server_item_json(item)}
+
+
+def _server_item_json(
+    item: ToolList | ServerCall | ApprovalRequest | ApprovalAnswer,
+) -> dict[str, Any]:
+    match item:
+        case ToolList(server=label, tools=tools):
+            listed = [_tool_json(tool) for tool in tools]
+            return {"type": "mcp_list_tools", "server_label": label, "tools": listed}
+        case ServerCall():
+            return {
+                "type": "mcp_call",
+                **_named(item),
+                "approval_request_id": item.approval_id,
+                "output": item.output,
+                "error": None if item.error is None else _error_json(item.error),
+            }
+        case ApprovalRequest():
+            return {"type": "mcp_approval_request", **_named(item)}
+        case ApprovalAnswer(request_id=request_id, approved=approved, reason=reason):
+            said = {"approval_request_id": request_id, "approve": approved}
+            return {"type": "mcp_approval_response", **said, "reason": reason or None}
+
+
+def _named(item: ServerCall | ApprovalRequest) -> dict[str, Any]:
+    return {"server_label": item.server, "name": item.name, "arguments": item.arguments}
+
+
+def _tool_json(tool: ListedTool) -> dict[str, Any]:
+    about = {"name": tool.name, "description": tool.description}
+    return {**about, "input_schema": tool.schema, "annotations": tool.annotations}
+
+
+def _error_json(error: CallError) -> dict[str, Any]:
+    said: dict[str, Any] = {"type": error.kind, "message": error.message}
+    return said if error.kind == "tool_execution_error" else {**said, "code": error.code}
 
 
 def _part_json(part: Part) -> dict[str, Any]:
     if part.kind in ("input_audio", "output_audio"):
         return {"type": part.kind, "transcript": part.text}
     return {"type": part.kind, "text": part.text or ""}
+
+
+def lenient_item(data: dict[str, Any]) -> dict[str, Any]:
+    """A client's item in the form that the SDK's types judge: agents-js approves without an id of its own."""
+    if data.get("type") == "mcp_approval_response" and data.get("id") is None:
+        return {**data, "id": "item"}
+    return data
 
 
 def read_item(data: dict[str, Any], new_id: Callable[[str], str], where: str = "item") -> Item:
@@ -46,11 +103,14 @@ def read_item(data: dict[str, Any], new_id: Callable[[str], str], where: str = "
             return FunctionCall(item_id, call_id, data["name"], data["arguments"], status)
         case "function_call_output":
             return FunctionResult(item_id, data["call_id"], data["output"], status)
+        case "mcp_approval_response":
+            reason = data.get("reason") or ""
+            return ApprovalAnswer(item_id, data["approval_request_id"], data["approve"], reason)
         case kind:
             raise MalformedEvent(
                 "invalid_value",
                 f"Items of type '{kind}' cannot be created.",
-                remedy="Supported: message, function_call, function_call_output.",
+                remedy="Supported: message, function_call, function_call_output, mcp_approval_response.",
                 param=f"{where}.type",
             )
 

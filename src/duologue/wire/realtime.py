@@ -36,7 +36,7 @@ from duologue.core.options import SessionOptions
 from duologue.wire import codec, coders
 from duologue.wire.coders import PCM
 from duologue.wire.dialect import Binary, Step
-from duologue.wire.items import read_item
+from duologue.wire.items import lenient_item, read_item
 from duologue.wire.realtime_events import Telling, error_json
 from duologue.wire.session_document import SessionDocument, lenient, lenient_request
 from duologue.wire.validation import check
@@ -110,7 +110,7 @@ class RealtimeWire:
         try:
             try:
                 event = codec.read(data)
-            except (ValueError, UnicodeDecodeError) as error:
+            except (ValueError, UnicodeDecodeError, RecursionError) as error:
                 raise MalformedEvent("invalid_json", f"This is not JSON: {error}.") from error
             if isinstance(event, dict) and isinstance(event.get("event_id"), str):
                 event_id = event["event_id"]
@@ -254,6 +254,8 @@ def _judged(event: Any) -> Any:
     kind = event.get("type") if isinstance(event, dict) else None
     if kind == "session.update" and "session" in event:
         return {**event, "session": lenient(event["session"])}
+    if kind == "conversation.item.create" and isinstance(event.get("item"), dict):
+        return {**event, "item": lenient_item(event["item"])}
     if kind == "response.create" and "response" in event:
         return {**event, "response": lenient_request(event["response"])}
     return event

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from duologue.core.conversation import Message
+from duologue.core.conversation import ApprovalRequest, Message, ServerCall
 from duologue.core.errors import DuologueError
 from duologue.core.facts import AskId
 from duologue.core.notices import (
@@ -16,6 +16,8 @@ from duologue.core.notices import (
     ItemDeleted,
     ItemRetrieved,
     ItemTruncated,
+    ListingBegan,
+    ListingEnded,
     Notice,
     OutputBegan,
     OutputEnded,
@@ -23,6 +25,8 @@ from duologue.core.notices import (
     ReplyBegan,
     ReplyEnded,
     ReplyState,
+    ServerCallBegan,
+    ServerCallEnded,
     SpeechBegan,
     SpeechEnded,
     TextGrew,
@@ -73,6 +77,8 @@ class Telling:
             case Problem(error=error, ask=ask):
                 event_id = self._asked_by.get(ask) if ask is not None else None
                 yield "error", {"error": error_json(error, event_id)}
+            case ListingBegan() | ListingEnded() | ServerCallBegan() | ServerCallEnded():
+                yield from _tell_tools(notice)
             case _:
                 yield from self._tell_user(notice)
 
@@ -128,8 +134,11 @@ class Telling:
                 yield f"{kind}.delta", {**at, "content_index": 0, "delta": notice.delta}
             case ArgumentsGrew():
                 at = _at(notice.reply_id, notice.index, notice.item_id)
-                grew = {**at, "call_id": notice.call_id, "delta": notice.delta}
-                yield "response.function_call_arguments.delta", grew
+                if notice.on_server:
+                    yield "response.mcp_call_arguments.delta", {**at, "delta": notice.delta}
+                else:
+                    grew = {**at, "call_id": notice.call_id, "delta": notice.delta}
+                    yield "response.function_call_arguments.delta", grew
             case OutputEnded():
                 yield from _output_ended(notice)
 
@@ -191,26 +200,57 @@ def _output_began(notice: OutputBegan) -> Iterator[Told]:
 
 
 def _output_ended(notice: OutputEnded) -> Iterator[Told]:
-    at = _at(notice.reply_id, notice.index, notice.item.id)
-    if not isinstance(notice.item, Message):
-        call = {"call_id": notice.item.call_id, "name": notice.item.name}
-        done = {**at, **call, "arguments": notice.item.arguments}
-        yield "response.function_call_arguments.done", done
-    else:
-        here = {**at, "content_index": 0}
-        if notice.item.parts[0].kind == "output_audio":
-            yield "response.output_audio.done", here
-            yield "response.output_audio_transcript.done", {**here, "transcript": notice.told}
-            part = {"type": "audio", "transcript": notice.told}
-        else:
-            yield "response.output_text.done", {**here, "text": notice.told}
-            part = {"type": "text", "text": notice.told}
-        yield "response.content_part.done", {**here, "part": part}
+    yield from _content_ended(notice)
     item = item_json(notice.item)
     where = {"response_id": notice.reply_id, "output_index": notice.index}
     yield "response.output_item.done", {**where, "item": item}
-    if not notice.aside:
+    if not notice.aside and not isinstance(notice.item, ServerCall):
         link = {"previous_item_id": notice.previous_id, "item": item}
+        yield "conversation.item.done", link
+
+
+def _content_ended(notice: OutputEnded) -> Iterator[Told]:
+    at = _at(notice.reply_id, notice.index, notice.item.id)
+    match notice.item:
+        case Message(parts=parts):
+            here = {**at, "content_index": 0}
+            if parts[0].kind == "output_audio":
+                yield "response.output_audio.done", here
+                yield "response.output_audio_transcript.done", {**here, "transcript": notice.told}
+                part = {"type": "audio", "transcript": notice.told}
+            else:
+                yield "response.output_text.done", {**here, "text": notice.told}
+                part = {"type": "text", "text": notice.told}
+            yield "response.content_part.done", {**here, "part": part}
+        case ServerCall(arguments=arguments):
+            yield "response.mcp_call_arguments.done", {**at, "arguments": arguments}
+        case ApprovalRequest():
+            pass
+        case call:
+            named = {"call_id": call.call_id, "name": call.name, "arguments": call.arguments}
+            yield "response.function_call_arguments.done", {**at, **named}
+
+
+def _tell_tools(
+    notice: ListingBegan | ListingEnded | ServerCallBegan | ServerCallEnded,
+) -> Iterator[Told]:
+    match notice:
+        case ServerCallBegan(item_id=item_id, index=index):
+            yield "response.mcp_call.in_progress", {"item_id": item_id, "output_index": index}
+            return
+        case ServerCallEnded(item=call, index=index):
+            kind = "completed" if call.error is None else "failed"
+            yield f"response.mcp_call.{kind}", {"item_id": call.id, "output_index": index}
+        case ListingEnded(item=listing, failed=failed):
+            kind = "failed" if failed else "completed"
+            yield f"mcp_list_tools.{kind}", {"item_id": listing.id}
+        case ListingBegan():
+            pass
+    link = {"previous_item_id": notice.previous_id, "item": item_json(notice.item)}
+    if isinstance(notice, ListingBegan):
+        yield "conversation.item.added", link
+        yield "mcp_list_tools.in_progress", {"item_id": notice.item.id}
+    else:
         yield "conversation.item.done", link
 
 

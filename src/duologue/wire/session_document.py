@@ -7,9 +7,11 @@ from typing import Any
 from duologue.core.conversation import Item, ItemReference
 from duologue.core.errors import MalformedEvent
 from duologue.core.options import ReplyOptions, SessionOptions
+from duologue.core.tool_servers import ToolServer
 from duologue.wire import session_options as read
 from duologue.wire.items import read_item
 from duologue.wire.session_options import CODECS, DEFAULT_VOICE
+from duologue.wire.tool_servers import choice, servers, shown
 
 Json = dict[str, Any]
 
@@ -89,9 +91,9 @@ class SessionDocument:
     def json(self) -> Json:
         """To be shown; not to be changed."""
         if self.answers:
-            return self._doc
-        shown = {name: self._doc[name] for name in _OF_TRANSCRIPTION if name in self._doc}
-        return {**shown, "audio": {"input": self._doc["audio"]["input"]}}
+            return {**self._doc, "tools": shown(self._doc["tools"] or [])}
+        fields = {name: self._doc[name] for name in _OF_TRANSCRIPTION if name in self._doc}
+        return {**fields, "audio": {"input": self._doc["audio"]["input"]}}
 
     @property
     def answers(self) -> bool:
@@ -136,13 +138,17 @@ class SessionDocument:
             sound_in["turn_detection"], answers=self.answers
         )
         speed = sound_out["speed"] or 1.0
+        found = servers(self._doc["tools"], "session.tools")
+        chosen, choice_server = _choice(self._doc["tool_choice"], found)
         reply = ReplyOptions(
             instructions=self._doc["instructions"] or "",
             spoken=self._doc["output_modalities"] != ["text"],
             voice=read.voice(sound_out["voice"]),
             speed=read.within(speed, *read.SPEEDS, "session.audio.output.speed"),
             tools=read.tools(self._doc["tools"], "session.tools"),
-            tool_choice=read.tool_choice(self._doc["tool_choice"]),
+            tool_choice=chosen,
+            servers=found,
+            choice_server=choice_server,
             max_output_tokens=read.output_limit(self._doc["max_output_tokens"]),
             format=read.audio_format(sound_out["format"], "session.audio.output.format"),
         )
@@ -168,7 +174,11 @@ class SessionDocument:
         base = self.options().reply
         output = (params.get("audio") or {}).get("output") or {}
         modalities = params.get("output_modalities")
-        tools, choice = params.get("tools"), params.get("tool_choice")
+        tools, asked = params.get("tools"), params.get("tool_choice")
+        aside = params.get("conversation") == "none"
+        found = self._servers(base.servers, tools, aside=aside)
+        asked = self._doc["tool_choice"] if asked is None else asked
+        chosen, choice_server = _choice(asked, found)
         limit, instructions = params.get("max_output_tokens"), params.get("instructions")
         fmt = output.get("format")
         return ReplyOptions(
@@ -177,19 +187,39 @@ class SessionDocument:
             voice=read.voice(output["voice"]) if output.get("voice") else base.voice,
             speed=base.speed,
             tools=base.tools if tools is None else read.tools(tools, "response.tools"),
-            tool_choice=base.tool_choice if choice is None else read.tool_choice(choice),
+            tool_choice=chosen,
+            servers=found,
+            choice_server=choice_server,
             max_output_tokens=base.max_output_tokens if limit is None else read.output_limit(limit),
             metadata=read.metadata(params.get("metadata")),
             format=read.audio_format(fmt, "response.audio.output.format") if fmt else base.format,
-            out_of_band=params.get("conversation") == "none",
+            out_of_band=aside,
             context=_context(params.get("input"), new_id),
         )
+
+    @staticmethod
+    def _servers(
+        base: tuple[ToolServer, ...], tools: list[Json] | None, *, aside: bool
+    ) -> tuple[ToolServer, ...]:
+        """Those of one answer. One out of band has none: what its calls return would have no item to stand in."""
+        if tools is None:
+            return () if aside else base
+        found = servers(tools, "response.tools")
+        if aside and found:
+            message = "Responses out of band call no tools of MCP servers."
+            raise read.unserved("response.tools", message)
+        return found
 
     def _become(self, kind: str) -> None:
         """A session of this type; a client may say at first which it wants, and change its mind."""
         self._doc["type"] = kind
         named = "realtime.session" if kind == "realtime" else "realtime.transcription_session"
         self._doc["object"] = named
+
+
+def _choice(doc: Any, among: tuple[ToolServer, ...]) -> tuple[str, str]:
+    """`tool_choice` and `choice_server`."""
+    return choice(doc, among) or (read.tool_choice(doc), "")
 
 
 def lenient(patch: Any) -> Any:

@@ -117,11 +117,15 @@ def truncation(doc: Any, param: str) -> Truncation:
 
 
 def tools(docs: Sequence[Json] | None, param: str) -> tuple[Tool, ...]:
-    """The client's functions."""
+    """The client's functions; servers are found by `tool_servers.servers`."""
     found = []
     for number, doc in enumerate(docs or []):
+        if doc.get("type") == "mcp":
+            continue
         if doc.get("type", "function") != "function" or not doc.get("name"):
-            raise unserved(f"{param}[{number}]", "Only tools of type 'function' are served.")
+            raise unserved(
+                f"{param}[{number}]", "Only tools of type 'function' and 'mcp' are served."
+            )
         found.append(Tool(doc["name"], doc.get("description") or "", doc.get("parameters") or {}))
     return tuple(found)
 

@@ -6,8 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duologue.core.conversation import FunctionCall, FunctionResult, Item, Message, Part
+from duologue.core.conversation import (
+    ApprovalAnswer,
+    ApprovalRequest,
+    FunctionCall,
+    FunctionResult,
+    Item,
+    Message,
+    Part,
+    ServerCall,
+    ToolList,
+)
 from duologue.core.options import ReplyOptions, Tool
+from duologue.core.tool_servers import CallError
 from duologue.engines.chat.messages import NO_RESULT, SILENCE, messages, request_body
 from duologue.ports import Prompt
 
@@ -26,6 +37,17 @@ def call(call_id: str, arguments: str = "{}", **more: Any) -> Item:
 
 def result(call_id: str, output: str = "done") -> Item:
     return FunctionResult(f"result_{call_id}", call_id, output)
+
+
+def lookup(item_id: str, **more: Any) -> Item:
+    return ServerCall(item_id, "docs", "look.up", '{"q": 1}', **more)
+
+
+BETWEEN: list[Item] = [
+    ToolList("l", "docs"),
+    ApprovalRequest("r", "docs", "look.up", "{}"),
+    ApprovalAnswer("y", "r", True),
+]
 
 
 def roles(items: Sequence[Item]) -> list[str]:
@@ -118,6 +140,29 @@ def test_what_has_no_partner_or_was_broken_off_is_left_out() -> None:
     assert chat[2]["content"] == "the later word counts"
 
 
+def test_tools_of_servers_are_calls_like_any_other() -> None:
+    request, answer = BETWEEN[1:]
+    items = [
+        BETWEEN[0],
+        user("look it up"),
+        ours("Wait."),
+        call("c1"),
+        lookup("s1", output="found"),
+        request,
+        lookup("s2", error=CallError("http_error", "no", 502)),
+        lookup("s3", status="in_progress"),
+        lookup("s4", status="incomplete"),
+        answer,
+        result("c1"),
+    ]
+    chat = messages(items)
+    assert roles(items) == ["user", "assistant", "tool", "tool", "tool", "tool"]
+    assert [made["id"] for made in chat[1]["tool_calls"]] == ["c1", "s1", "s2", "s3"]
+    assert chat[1]["tool_calls"][1]["function"] == {"name": "look_up", "arguments": '{"q": 1}'}
+    contents = [message["content"] for message in chat[2:]]
+    assert contents == ["done", "found", "(This failed: no)", NO_RESULT]
+
+
 @pytest.mark.parametrize("arguments", ["", "{", "[1]", "null", "[" * 100_000])
 def test_arguments_are_always_an_object(arguments: str) -> None:
     made = messages([user("x"), call("c1", arguments)])[1]["tool_calls"]
@@ -146,6 +191,13 @@ ITEMS = st.lists(
             status=st.sampled_from(["completed", "incomplete", "in_progress"]),
         ),
         st.builds(result, st.sampled_from("1234")),
+        st.builds(
+            lookup,
+            st.sampled_from("567"),
+            output=st.sampled_from([None, "found"]),
+            status=st.sampled_from(["completed", "incomplete", "in_progress"]),
+        ),
+        st.sampled_from(BETWEEN),
     ),
     max_size=12,
 )

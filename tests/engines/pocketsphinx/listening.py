@@ -74,8 +74,12 @@ class Inbox:
 
 
 def events_of(engine: Pocketsphinx, *items: Item, hints: tuple[str, ...] = ()) -> list[Event]:
+    return events_with(engine, SttOptions("en", hints), *items)
+
+
+def events_with(engine: Pocketsphinx, options: SttOptions, *items: Item) -> list[Event]:
     events: list[Event] = []
-    engine.run(SttOptions("en", hints), Inbox(items), events.append)
+    engine.run(options, Inbox(items), events.append)
     return events
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 
+import numpy as np
 import psutil
 import pytest
 
@@ -15,6 +16,8 @@ from duologue.core.capabilities import Role
 from duologue.core.errors import AtCapacity, EngineLost, EngineRefused, OurError, SetupError
 from duologue.engines import registry
 from duologue.engines.base import Flush, Item, StreamCancelled
+from duologue.engines.pocketsphinx import decoders
+from duologue.engines.pocketsphinx.decoders import Utterances
 from duologue.engines.pocketsphinx.engine import SPEC, Pocketsphinx
 from duologue.engines.pool_inprocess import InProcessPool
 from duologue.engines.pool_subprocess import SubprocessPool
@@ -30,6 +33,7 @@ from tests.engines.pocketsphinx.listening import (
     SOMETHING,
     Inbox,
     events_of,
+    events_with,
     finals,
     frames,
     heard,
@@ -42,6 +46,7 @@ from tests.engines.pocketsphinx.listening import (
 from tests.support.workers import workers
 
 ENGLISH = SttOptions("en")
+TIMED = SttOptions("en", word_times=True)
 
 LOOK = -(-ms_to_samples(300) // FRAME)
 """Frames from one look at the hypothesis to the next."""
@@ -144,7 +149,58 @@ def test_a_stream_whose_events_nobody_takes_gives_its_decoder_back(engine: Pocke
     assert heard(engine, speech(SOMETHING)) == expected
 
 
+# --- words ---
+def test_words_have_the_times_at_which_they_were_said(engine: Pocketsphinx) -> None:
+    at, gap = 48_000, 900_000
+    sound = speech(DIGITS)
+    items: list[Item] = [*frames(sound, at), Flush(1), *frames(speech(CLUBS), gap), Flush(2)]
+    one, two = finals(events_with(engine, TIMED, *items))
+    for final, begin, pcm in ((one, at, sound), (two, gap, speech(CLUBS))):
+        assert " ".join(word.text for word in final.words) == final.text
+        times = [t for word in final.words for t in (word.start_ms, word.end_ms)]
+        assert times == sorted(times)
+        assert begin // 16 <= times[0] < times[-1] <= (begin + len(pcm) // 2) / 16
+        assert all(word.logprob is not None and -14 < word.logprob <= 0 for word in final.words)
+    level = np.abs(np.frombuffer(sound, "<i2").astype(float))
+    for word in one.words:  # each lies where there is sound, and the long pauses hold none
+        begin, end = (t * 16 - at for t in (word.start_ms, word.end_ms))
+        assert level[begin:end].max() > 1_000
+    pauses = [b.start_ms - a.end_ms for a, b in pairwise(one.words)]
+    assert sum(pause > 1_000 for pause in pauses) == 2
+    assert pauses.index(max(pauses)) in (4, 9)
+
+
+def test_words_cost_nothing_where_nobody_asks(
+    engine: Pocketsphinx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Utterances, "_words", lambda *_, **__: pytest.fail("nobody asked"))
+    events = events_of(engine, *frames(speech(CLUBS)), Flush(1))
+    assert finals(events)[0].words == ()
+
+
+def test_words_of_what_the_first_pass_heard_are_not_weighed(
+    engine: Pocketsphinx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoders, "LONGEST_SEARCHED", 0)
+    (final,) = finals(events_with(engine, TIMED, *frames(speech(CLUBS)), Flush(1)))
+    assert " ".join(word.text for word in final.words) == final.text
+    assert len(final.words) == 3
+    assert all(word.logprob is None for word in final.words)
+
+
+def test_silence_has_no_words(engine: Pocketsphinx) -> None:
+    (final,) = finals(events_with(engine, TIMED, *frames(bytes(3 * 2 * RATE)), Flush(1)))
+    assert (final.text, final.words) == ("", ())
+
+
 # --- options ---
+def test_a_translation_is_refused(engine: Pocketsphinx) -> None:
+    with pytest.raises(EngineRefused) as refused:
+        events_with(engine, SttOptions(task="translate"), Flush(1))
+    assert refused.value.code == "stt_translation_not_supported"
+    assert "Whisper" in refused.value.remedy
+
+
 @pytest.mark.parametrize("language", ["", "en", "EN", "en-US", "en_GB"])
 def test_english_is_its_language(engine: Pocketsphinx, language: str) -> None:
     events: list[Event] = []
@@ -359,6 +415,23 @@ async def test_in_a_process_it_hears_the_same_and_leaves_nothing_behind(
         assert len(children) == 1
     gone_processes, alive = psutil.wait_procs(children, timeout=5)
     assert (len(gone_processes), alive) == (1, [])
+
+
+async def test_words_come_out_of_a_process_as_they_went_in(engine: Pocketsphinx) -> None:
+    items: list[Item] = [*frames(speech(CLUBS), 32_000), Flush(4)]
+    (expected,) = finals(events_with(engine, TIMED, *items))
+    async with processes() as pool:
+        stream = await pool.open(Role.STT, "s", TIMED)
+        for frame in frames(speech(CLUBS), 32_000):
+            assert stream.offer(frame)
+        stream.flush(4)
+        *_, final = await until_end(stream)
+        assert isinstance(final, Final)
+        times = [[(w.text, w.start_ms, w.end_ms) for w in f.words] for f in (final, expected)]
+        assert times[0] == times[1]  # how sure it is depends a little on what it heard before
+        assert all(word.logprob is not None for word in final.words)
+        assert expected.words[0].start_ms >= 2_000
+        await stream.aclose()
 
 
 async def test_a_process_that_is_killed_is_replaced_and_nothing_said_is_lost(

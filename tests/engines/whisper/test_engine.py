@@ -12,14 +12,14 @@ import pytest
 
 from duologue.core.audio import WINDOW_SAMPLES, AudioFrame
 from duologue.core.capabilities import Role
-from duologue.core.errors import EngineError, EngineLost, EngineUnavailable
+from duologue.core.errors import EngineError, EngineLost, EngineRefused, EngineUnavailable
 from duologue.engines.base import Flush, StreamCancelled
 from duologue.engines.models import store as models
 from duologue.engines.pool_inprocess import InProcessPool
 from duologue.engines.whisper import engine as stt_whisper
-from duologue.engines.whisper.engine import SPEC, Whisper
+from duologue.engines.whisper.engine import FINAL_BEAMS, SPEC, Whisper
 from duologue.engines.whisper.shared_model import Job, SharedModel
-from duologue.engines.whisper.speech_window import SpeechWindow
+from duologue.engines.whisper.speech_window import LIMIT_MS, SpeechWindow
 from duologue.ports import Event, Final, Partial, SttOptions
 from tests.support.clips import clip, silence
 
@@ -30,6 +30,7 @@ pytestmark = pytest.mark.full
 
 RATE = 16_000
 ENGLISH = SttOptions("en")
+TIMED = SttOptions("en", word_times=True)
 CARDS = "commands-cards_003.flac"
 LJ = "lj-LJ001-0002.flac"
 NUMBERS = "commands-numbers.flac"
@@ -57,19 +58,19 @@ def engine(checkpoint: Path) -> Iterator[Whisper]:
     engine.close()
 
 
-class Jobs(list[Job[Any]]):
+class Jobs(list[Job[Any, Any]]):
     """What the model was asked, in order."""
 
     def __init__(self) -> None:
         self._asked = threading.Condition()
 
-    def put(self, job: Job[Any]) -> None:
+    def put(self, job: Job[Any, Any]) -> None:
         with self._asked:
             self.append(job)
             self._asked.notify_all()
 
     @property
-    def finals(self) -> list[Job[Any]]:
+    def finals(self) -> list[Job[Any, Any]]:
         return [job for job in self if job.is_final]
 
     def until_finals(self, count: int) -> None:
@@ -82,7 +83,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> Jobs:
     asked = Jobs()
     real = SharedModel.ask
 
-    def ask(self: SharedModel[Any], owner: Any, work: Any, *, is_final: bool) -> Job[Any]:
+    def ask(self: SharedModel[Any, Any], owner: Any, work: Any, *, is_final: bool) -> Job[Any, Any]:
         job = real(self, owner, work, is_final=is_final)
         asked.put(job)
         return job
@@ -160,6 +161,72 @@ def test_each_flush_tells_what_came_since_the_last(engine: Whisper) -> None:
         Final(8, 100 + start, ""),
         Final(9, 100 + start + len(second) // 2, text_of(engine, second)),
     ]
+
+
+def test_words_are_given_where_asked_in_the_streams_time(engine: Whisper) -> None:
+    first, second, at = speech(CARDS), speech(NUMBERS), 160_000
+    gap = at + len(first) // 2 + 8_000
+    events = played(
+        engine, *frames(first, at), Flush(1), *frames(second, gap), Flush(2), options=TIMED
+    )
+    one, two = [event for event in events if isinstance(event, Final)]
+    assert one.text == text_of(engine, first)
+    assert "".join(word.text for word in one.words) == one.text.replace(" ", "")
+    for final, pcm, start in ((one, first, at), (two, second, gap)):
+        times = [t for word in final.words for t in (word.start_ms, word.end_ms)]
+        assert times == sorted(times)
+        assert times[0] >= start // 16
+        assert times[-1] <= (start + len(pcm) // 2) / 16
+        assert all(word.logprob is not None and -14 < word.logprob <= 0 for word in final.words)
+
+
+def test_words_that_were_not_asked_for_are_not_looked_for(
+    engine: Whisper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    real = engine._model.transcribe
+
+    def transcribe(sound: Any, **how: Any) -> Any:
+        asked.append((how["word_timestamps"], how["beam_size"], how["task"]))
+        return real(sound, **how)
+
+    monkeypatch.setattr(engine._model, "transcribe", transcribe)
+    assert all(
+        not event.words
+        for event in played(engine, *frames(speech(CARDS)), Flush(1))
+        if isinstance(event, Final)
+    )
+    assert {words for words, _, _ in asked} == {False}
+    asked.clear()
+    played(engine, *frames(speech(CARDS)), Flush(1), options=TIMED)
+    assert (True, FINAL_BEAMS, "transcribe") in asked
+    assert not any(words for words, beams, _ in asked if beams != FINAL_BEAMS)
+
+
+def test_words_of_a_window_that_overflowed_keep_their_places(engine: Whisper) -> None:
+    sound = speech(NUMBERS) * 9  # 36 s: more than one window
+    events = played(engine, *frames(sound), Flush(1), options=TIMED)
+    (final,) = [event for event in events if isinstance(event, Final)]
+    starts = [word.start_ms for word in final.words]
+    assert starts == sorted(starts)
+    assert any(start > LIMIT_MS for start in starts)
+    assert final.text == text_of(engine, sound)
+
+
+def test_a_translation_is_asked_of_the_model(
+    engine: Whisper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = []
+    real = engine._model.transcribe
+
+    def transcribe(sound: Any, **how: Any) -> Any:
+        tasks.append(how["task"])
+        return real(sound, **how)
+
+    monkeypatch.setattr(engine._model, "transcribe", transcribe)
+    assert engine.capabilities.translates
+    played(engine, *frames(speech(CARDS)), Flush(1), options=SttOptions(task="translate"))
+    assert set(tasks) == {"translate"}
 
 
 def test_a_flush_before_any_sound_is_answered(engine: Whisper) -> None:
@@ -254,7 +321,7 @@ def test_a_partial_of_long_sound_tells_it_from_the_start(engine: Whisper, jobs: 
         lambda: jobs[-1].wait(30),
         *frames(bytes(64), len(sound) // 2),
     )
-    settled = next(job.text() for job in jobs if job.is_final)
+    settled = next(job.answer().text for job in jobs if job.is_final)
     last = events[-1]
     assert isinstance(last, Partial)
     assert last.text.startswith(f"{settled} ")
@@ -288,6 +355,10 @@ def test_an_english_model_takes_everything_for_english(tmp_path: Path) -> None:
     assert english.capabilities.languages == ("en",)
     texts = {text_of(english, speech(LJ), SttOptions(code)) for code in ("", "en", "de")}
     assert len(texts) == 1
+    assert not english.capabilities.translates
+    with pytest.raises(EngineRefused) as refused:
+        played(english, Flush(1), options=SttOptions(task="translate"))
+    assert refused.value.code == "stt_translation_not_supported"
     english.close()
 
 
@@ -379,7 +450,7 @@ def test_finals_are_served_in_the_order_of_asking_and_partials_last(
     assert shared is not None
     real = shared._call
 
-    def call(work: Any) -> str:
+    def call(work: Any) -> Any:
         assert gate.wait(30)
         served.append(work)
         return real(work)

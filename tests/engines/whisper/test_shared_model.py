@@ -17,23 +17,23 @@ from duologue.engines.whisper.shared_model import (
 )
 
 
-def final(owner: str, work: str = "") -> Job[str]:
+def final(owner: str, work: str = "") -> Job[str, str]:
     return Job(owner, work or owner, is_final=True)
 
 
-def partial(owner: str, work: str = "") -> Job[str]:
+def partial(owner: str, work: str = "") -> Job[str, str]:
     return Job(owner, work or owner, is_final=False)
 
 
-def drained(queue: FairQueue[str], now_ms: float = 0) -> list[str]:
+def drained(queue: FairQueue[str, str], now_ms: float = 0) -> list[str]:
     taken = []
     while (job := queue.take(now_ms)) is not None:
         taken.append(job.work)
     return taken
 
 
-def queue_of(*jobs: Job[str]) -> FairQueue[str]:
-    queue: FairQueue[str] = FairQueue()
+def queue_of(*jobs: Job[str, str]) -> FairQueue[str, str]:
+    queue: FairQueue[str, str] = FairQueue()
     for job in jobs:
         queue.add(job)
     return queue
@@ -99,7 +99,7 @@ def test_a_final_waits_for_partials_no_longer_than_said(took_ms: float) -> None:
 def test_no_final_is_lost_and_a_stream_has_one_partial(
     steps: list[tuple[str, bool | None]],
 ) -> None:
-    queue: FairQueue[str] = FairQueue()
+    queue: FairQueue[str, str] = FairQueue()
     asked, done = [], []
     for number, (owner, what) in enumerate(steps):
         if what is None:
@@ -156,52 +156,56 @@ def gate() -> Gate:
 
 
 @pytest.fixture
-def model(gate: Gate) -> Iterator[SharedModel[str]]:
+def model(gate: Gate) -> Iterator[SharedModel[str, str]]:
     model = SharedModel(gate)
     yield model
     gate.let(100)
     model.close()
 
 
-def ended(job: Job[str]) -> Job[str]:
+def ended(job: Job[str, str]) -> Job[str, str]:
     assert job.wait(10)
     return job
 
 
-def test_the_model_serves_finals_in_order_under_load(gate: Gate, model: SharedModel[str]) -> None:
+def test_the_model_serves_finals_in_order_under_load(
+    gate: Gate, model: SharedModel[str, str]
+) -> None:
     first = model.ask("a", "first", is_final=True)
     gate.until_it_works()
     guess = model.ask("b", "guess", is_final=False)
     finals = [model.ask(f"s{n}", f"final{n}", is_final=True) for n in range(20)]
     assert model.waiting == 21
     gate.let(22)
-    assert [ended(job).text() for job in (first, *finals)] == [
+    assert [ended(job).answer() for job in (first, *finals)] == [
         "FIRST",
         *(f"FINAL{n}" for n in range(20)),
     ]
-    assert ended(guess).text() == "GUESS"
+    assert ended(guess).answer() == "GUESS"
     assert gate.began == ["first", *(f"final{n}" for n in range(20)), "guess"]
 
 
-def test_a_call_that_fails_costs_its_own_job_only(gate: Gate, model: SharedModel[str]) -> None:
+def test_a_call_that_fails_costs_its_own_job_only(gate: Gate, model: SharedModel[str, str]) -> None:
     gate.let(3)
     jobs = [model.ask("a", work, is_final=True) for work in ("refuse", "bug", "fine")]
     with pytest.raises(EngineRefused, match="No"):
-        ended(jobs[0]).text()
+        ended(jobs[0]).answer()
     with pytest.raises(EngineError, match="KeyError") as caught:
-        ended(jobs[1]).text()
+        ended(jobs[1]).answer()
     assert caught.value.code == "engine_broke"
-    assert ended(jobs[2]).text() == "FINE"
+    assert ended(jobs[2]).answer() == "FINE"
 
 
-def test_what_is_withdrawn_never_reaches_the_model(gate: Gate, model: SharedModel[str]) -> None:
+def test_what_is_withdrawn_never_reaches_the_model(
+    gate: Gate, model: SharedModel[str, str]
+) -> None:
     model.ask("a", "busy", is_final=True)
     gate.until_it_works()
     dropped = model.ask("b", "dropped", is_final=True)
     wanted = model.ask("c", "wanted", is_final=True)
     model.withdraw("b")
     gate.let(2)
-    assert ended(wanted).text() == "WANTED"
+    assert ended(wanted).answer() == "WANTED"
     assert not dropped.is_over
     assert gate.began == ["busy", "wanted"]
 
@@ -213,17 +217,17 @@ def test_a_partial_is_taken_when_its_rest_is_over(gate: Gate) -> None:
     gate.until_it_works()
     clock.now_ms = 101  # 101² / 100 - 101: a rest of 1 ms
     gate.let()
-    assert ended(before).text() == "BEFORE"
+    assert ended(before).answer() == "BEFORE"
     assert model.last_call_ms == 101
     after = model.ask("a", "after", is_final=False)
     clock.now_ms = 103
     gate.let()
-    assert ended(after).text() == "AFTER"
+    assert ended(after).answer() == "AFTER"
     model.close()
 
 
 def test_a_closed_model_fails_what_waits_and_what_comes(
-    gate: Gate, model: SharedModel[str]
+    gate: Gate, model: SharedModel[str, str]
 ) -> None:
     busy = model.ask("a", "busy", is_final=True)
     gate.until_it_works()
@@ -232,15 +236,15 @@ def test_a_closed_model_fails_what_waits_and_what_comes(
     closer.start()
     for job in waiting:
         with pytest.raises(EngineError) as caught:
-            ended(job).text()
+            ended(job).answer()
         assert caught.value.code == "engine_closed"
     gate.let()
     closer.join(10)
-    assert ended(busy).text() == "BUSY"
+    assert ended(busy).answer() == "BUSY"
     with pytest.raises(EngineError):
-        ended(model.ask("d", "late", is_final=True)).text()
+        ended(model.ask("d", "late", is_final=True)).answer()
 
 
-def test_the_sound_is_let_go_with_the_answer(gate: Gate, model: SharedModel[str]) -> None:
+def test_the_sound_is_let_go_with_the_answer(gate: Gate, model: SharedModel[str, str]) -> None:
     gate.let()
     assert not hasattr(ended(model.ask("a", "large", is_final=True)), "work")

@@ -4,7 +4,7 @@ Strict servers refuse a call without its result, a result without its call, and 
 the chat templates of some models refuse two messages of the user in a row, or one of ours before them all.
 A spoken conversation has all of that: people talk while a function runs, answers that nobody heard leave no
 message, and we may speak first. So results are moved to their calls, neighbours of one role become one
-message, and a silent user is said to be silent.
+message, and a silent user is said to be silent. Tools that we call ourselves are calls like any other.
 """
 
 import json
@@ -12,11 +12,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from duologue.core.conversation import FunctionCall, FunctionResult, Item, Message
+from duologue.core.conversation import (
+    FunctionCall,
+    FunctionResult,
+    Item,
+    Message,
+    ServerCall,
+)
 from duologue.core.options import ReplyOptions, Tool
+from duologue.core.tool_servers import callable_name
 from duologue.ports import Prompt
 
 ChatMessage = dict[str, Any]
+
+Call = FunctionCall | ServerCall
 
 NO_RESULT = "(There is no result yet.)"
 """For a function that has not returned: left out, the call would look never made, and be made twice."""
@@ -50,10 +59,11 @@ def messages(items: Sequence[Item], instructions: str = "") -> list[ChatMessage]
     if instructions.strip():
         chat.append({"role": "system", "content": instructions})
     results = {item.call_id: item.output for item in items if isinstance(item, FunctionResult)}
-    for kind, group in groupby(_once(items), key=type):
-        if kind is FunctionCall:
-            _add_calls(chat, [item for item in group if isinstance(item, FunctionCall)], results)
-        elif kind is Message:
+    results.update((item.id, _result(item)) for item in items if isinstance(item, ServerCall))
+    for are_calls, group in groupby(_once(items), key=lambda item: isinstance(item, Call)):
+        if are_calls:
+            _add_calls(chat, [item for item in group if isinstance(item, Call)], results)
+        else:
             for item in group:
                 _add_text(chat, item)
     first = next((at for at, message in enumerate(chat) if message["role"] != "system"), len(chat))
@@ -63,14 +73,25 @@ def messages(items: Sequence[Item], instructions: str = "") -> list[ChatMessage]
 
 
 def _once(items: Iterable[Item]) -> Iterator[Item]:
-    """Without calls that were broken off (nobody carries them out) or whose id was there before."""
+    """What is said and called, without calls that were broken off (nobody carries them out) or were there before."""
     seen: set[str] = set()
     for item in items:
-        if isinstance(item, FunctionCall):
-            if item.status == "incomplete" or not item.name or item.call_id in seen:
+        if isinstance(item, Call):
+            if item.status == "incomplete" or not item.name or _call_id(item) in seen:
                 continue
-            seen.add(item.call_id)
-        yield item
+            seen.add(_call_id(item))
+        if isinstance(item, Call | Message | FunctionResult):  # results part the calls of one answer from the next
+            yield item
+
+
+def _call_id(call: Call) -> str:
+    return call.call_id if isinstance(call, FunctionCall) else call.id
+
+
+def _result(call: ServerCall) -> str:
+    if call.error is not None:
+        return f"(This failed: {call.error.message})"
+    return NO_RESULT if call.output is None else call.output
 
 
 def _add_text(chat: list[ChatMessage], item: Item) -> None:
@@ -85,15 +106,13 @@ def _add_text(chat: list[ChatMessage], item: Item) -> None:
         chat.append({"role": item.role, "content": text})
 
 
-def _add_calls(
-    chat: list[ChatMessage], calls: Sequence[FunctionCall], results: dict[str, str]
-) -> None:
+def _add_calls(chat: list[ChatMessage], calls: Sequence[Call], results: dict[str, str]) -> None:
     """Calls that stand together were made together, by the answer before them if there is one."""
     made = [
         {
-            "id": call.call_id,
+            "id": _call_id(call),
             "type": "function",
-            "function": {"name": call.name, "arguments": _arguments(call)},
+            "function": {"name": _name(call), "arguments": _arguments(call)},
         }
         for call in calls
     ]
@@ -102,11 +121,16 @@ def _add_calls(
     else:
         chat.append({"role": "assistant", "content": "", "tool_calls": made})
     for call in calls:
-        output = results.get(call.call_id, NO_RESULT)
-        chat.append({"role": "tool", "tool_call_id": call.call_id, "content": output})
+        output = results.get(_call_id(call), NO_RESULT)
+        chat.append({"role": "tool", "tool_call_id": _call_id(call), "content": output})
 
 
-def _arguments(call: FunctionCall) -> str:
+def _name(call: Call) -> str:
+    """As it was offered."""
+    return call.name if isinstance(call, FunctionCall) else callable_name(call.name)
+
+
+def _arguments(call: Call) -> str:
     """As they are, if they are what servers parse them for: a JSON object."""
     try:
         is_object = isinstance(json.loads(call.arguments), dict)

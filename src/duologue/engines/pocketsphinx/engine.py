@@ -9,6 +9,7 @@ The decoder holds Python's lock while it works, so the engine lives in a process
 of its time (a sixth for dictation), a final 10 ms.
 """
 
+import math
 import random
 from dataclasses import replace
 
@@ -22,9 +23,11 @@ from duologue.engines.pocketsphinx.decoders import (
     AssistantSearches,
     Decoders,
     DictationSearch,
+    Spoken,
     Utterances,
 )
-from duologue.ports import Final, Partial, StreamOptions, SttOptions
+from duologue.engines.timeline import Timeline
+from duologue.ports import Final, Partial, StreamOptions, SttOptions, Word
 
 DICTATION = "dictation"
 
@@ -78,7 +81,7 @@ class Pocketsphinx(BlockingEngine):
         """Serve one stream; see `BlockingEngine.run`.
 
         Raises:
-            EngineRefused: the session speaks another language than English.
+            EngineRefused: the session speaks another language than English, or wants a translation.
             AtCapacity: all decoders are taken.
             EngineLost: the decoder failed.
         """
@@ -89,9 +92,15 @@ class Pocketsphinx(BlockingEngine):
                 f"pocketsphinx recognises English, not '{options.language}'.",
                 remedy="Choose an engine that knows the language, or leave the language open.",
             )
+        if options.task == "translate":
+            raise EngineRefused(
+                "stt_translation_not_supported",
+                "pocketsphinx recognises English and translates nothing.",
+                remedy="Choose an engine that translates, such as Whisper.",
+            )
         phrases = () if self._dictation else hints.phrases(options.hints)
         with self._ready().lease(phrases) as utterances:
-            _Stream(utterances, emit).serve(inbox)
+            _Stream(utterances, emit, Timeline() if options.word_times else None).serve(inbox)
 
     def _ready(self) -> Decoders:
         if self._decoders is None:
@@ -102,11 +111,16 @@ class Pocketsphinx(BlockingEngine):
 
 
 class _Stream:
-    """One stream: sound in, partials and finals out."""
+    """One stream: sound in, partials and finals out.
 
-    def __init__(self, utterances: Utterances, emit: Emit) -> None:
+    Args:
+        timeline: where words have their times from; None if they are not wanted.
+    """
+
+    def __init__(self, utterances: Utterances, emit: Emit, timeline: Timeline | None) -> None:
         self._utterances = utterances
         self._emit = emit
+        self._timeline = timeline
         self._upto = 0  # end of the last frame fed, in samples of the session's stream
         self._unread = 0  # samples fed since the hypothesis was last looked at
         self._said = ""  # the last partial
@@ -123,6 +137,8 @@ class _Stream:
 
     def _hear(self, frame: AudioFrame) -> None:
         self._utterances.feed(frame.pcm)
+        if self._timeline is not None:
+            self._timeline.add(frame)
         self._upto = frame.end
         self._unread += frame.end - frame.start
         if self._unread >= PARTIAL_SAMPLES:
@@ -133,15 +149,33 @@ class _Stream:
                 self._emit(Partial(text))
 
     def _finish(self, flush_id: int) -> None:
-        text = self._utterances.finish()
+        if self._timeline is None:
+            final = Final(flush_id, self._upto, self._utterances.finish())
+        else:
+            text, spoken = self._utterances.finish_with_words()
+            words = tuple(_word(word, self._timeline) for word in spoken)
+            final = Final(flush_id, self._upto, text, words)
+            self._timeline.clear()
         self._unread, self._said = 0, ""
-        self._emit(Final(flush_id, self._upto, text))
+        self._emit(final)
+
+
+def _word(spoken: Spoken, timeline: Timeline) -> Word:
+    sure = None if spoken.probability is None else math.log(spoken.probability)
+    return Word(spoken.text, timeline.ms(spoken.start), timeline.ms(spoken.end), sure)
 
 
 SPEC = EngineSpec(
     "pocketsphinx",
     Role.STT,
-    Capabilities(languages=("en",), rate_hz=RATE_HZ, holds_gil=True, max_streams=8, ram_mib=140),
+    Capabilities(
+        languages=("en",),
+        rate_hz=RATE_HZ,
+        word_times=True,
+        holds_gil=True,
+        max_streams=8,
+        ram_mib=140,
+    ),
     Pocketsphinx,
     is_own_process=True,
     processes=0,

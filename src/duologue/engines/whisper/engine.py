@@ -12,14 +12,17 @@ hardly depends on how much was said.
 """
 
 import logging
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from duologue.core.audio import STREAM, AudioFrame, ms_to_samples
 from duologue.core.capabilities import Capabilities, Role
-from duologue.core.errors import EngineError, EngineLost
+from duologue.core.errors import EngineError, EngineLost, EngineRefused
 from duologue.engines.base import (
     BlockingEngine,
     Emit,
@@ -30,10 +33,11 @@ from duologue.engines.base import (
     StreamCancelled,
 )
 from duologue.engines.models.store import DEFAULT_FOLDER
+from duologue.engines.timeline import Timeline
 from duologue.engines.whisper import files, load
 from duologue.engines.whisper.shared_model import Job, SharedModel, wall_ms
 from duologue.engines.whisper.speech_window import Samples, SpeechWindow, is_audible
-from duologue.ports import Clock, Final, Partial, StreamOptions, SttOptions
+from duologue.ports import Clock, Final, Partial, StreamOptions, SttOptions, Word
 
 log = logging.getLogger("duologue.engines")
 
@@ -76,6 +80,9 @@ TOKENS_AT_LEAST = 24
 TOKENS_AT_MOST = 220
 """Half of Whisper's context of 448, less the few tokens of its prompt; the other half is for hints."""
 
+LEAST_PROBABILITY = 1e-6
+"""Nothing is as sure as 0, of which there is no logarithm."""
+
 HINT_CHARS = 600
 """Hints are cut after this, at a phrase: about 150 tokens of English, of which Whisper takes up to 223."""
 
@@ -93,7 +100,7 @@ class Whisper(BlockingEngine):
         self._choice = files.Choice.parse(argument)
         self._clock = clock
         self._model: Any = None
-        self._shared: SharedModel[_Work] | None = None
+        self._shared: SharedModel[_Work, _Heard] | None = None
         self._languages: frozenset[str] = frozenset()
 
     def load(self) -> None:
@@ -108,7 +115,9 @@ class Whisper(BlockingEngine):
         self._model = load.open_model(whisper, folder, self._choice)
         languages = tuple(self._model.supported_languages)
         self._languages = frozenset(languages)
-        self.capabilities = replace(self.capabilities, languages=languages)
+        self.capabilities = replace(
+            self.capabilities, languages=languages, translates=len(languages) > 1
+        )
         self._shared = SharedModel(self._transcribe, clock=self._clock)
 
     def warm_up(self) -> None:
@@ -120,7 +129,7 @@ class Whisper(BlockingEngine):
         for _ in range(2):  # the first also pays for memory
             job = self._shared.ask(self, work, is_final=True)
             job.wait(None)
-            job.text()
+            job.answer()
             took_ms.append(self._shared.last_call_ms)
         streams = int(ANSWER_WITHIN_S * 1000 / min(took_ms))
         streams = max(MIN_STREAMS, min(MAX_STREAMS, streams))
@@ -135,10 +144,20 @@ class Whisper(BlockingEngine):
         self._shared = self._model = None
 
     def run(self, options: StreamOptions, inbox: Inbox, emit: Emit) -> None:
-        """See `BlockingEngine.run`."""
+        """See `BlockingEngine.run`.
+
+        Raises:
+            EngineRefused: a translation is wanted of a model that knows only English.
+        """
         assert isinstance(options, SttOptions)
         shared = self._shared
         assert shared is not None
+        if options.task == "translate" and not self.capabilities.translates:
+            raise EngineRefused(
+                "stt_translation_not_supported",
+                "This Whisper model knows only English and translates nothing.",
+                remedy="Use a model without '.en' in its name.",
+            )
         stream = _Stream(shared, self._asked(options), inbox, emit)
         try:
             for item in inbox:
@@ -153,19 +172,23 @@ class Whisper(BlockingEngine):
             language = ""
         if len(self._languages) == 1:
             (language,) = self._languages
-        return _Manner(language, _hotwords(options.hints))
+        translates = options.task == "translate"
+        return _Manner(language, _hotwords(options.hints), translates, options.word_times)
 
-    def _transcribe(self, work: "_Work") -> str:
+    def _transcribe(self, work: "_Work") -> "_Heard":
         """One call of the model; in the model's thread.
 
         A language that is not known is detected on the encoder's output of the same call ("multilingual");
-        without a language faster-whisper would encode everything twice.
+        without a language faster-whisper would encode everything twice. The sound fits into one window, which is
+        one segment; with word times faster-whisper would take what lies behind the last word for another.
         """
         seconds = len(work.sound) / STREAM.rate_hz
+        has_words = work.manner.word_times and work.beams == FINAL_BEAMS
         try:
             segments, _ = self._model.transcribe(
                 work.sound,
                 language=work.manner.language or "en",
+                task="translate" if work.manner.translates else "transcribe",
                 multilingual=not work.manner.language,
                 hotwords=work.manner.hotwords or None,
                 beam_size=work.beams,
@@ -173,18 +196,21 @@ class Whisper(BlockingEngine):
                 condition_on_previous_text=False,
                 vad_filter=False,
                 without_timestamps=True,
+                word_timestamps=has_words,
                 no_speech_threshold=NO_SPEECH,
                 log_prob_threshold=LOG_PROBABILITY,
                 compression_ratio_threshold=None,
                 max_new_tokens=min(TOKENS_AT_MOST, TOKENS_AT_LEAST + int(seconds * TOKENS_PER_S)),
             )
-            return "".join(segment.text for segment in segments).strip()
+            found = list(islice(segments, 1) if has_words else segments)
         except (RuntimeError, ValueError, MemoryError) as error:
             raise EngineLost(
                 "whisper_failed",
                 f"Speech recognition by Whisper failed: {load.reason(error)}.",
                 remedy="If it goes on, use a smaller model or another device (whisper:NAME@cpu).",
             ) from error
+        text = "".join(segment.text for segment in found).strip()
+        return _Heard(text, _timed(word for segment in found for word in segment.words or ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +219,26 @@ class _Manner:
 
     language: str = ""
     hotwords: str = ""
+    translates: bool = False
+    word_times: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What came of a call; `words` have their times in samples of its sound."""
+
+    text: str
+    words: tuple["_Timed", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    """A word and when it was said."""
+
+    text: str
+    start: int
+    end: int
+    logprob: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +254,7 @@ class _Stream:
     """One utterance."""
 
     def __init__(
-        self, shared: SharedModel[_Work], manner: _Manner, inbox: Inbox, emit: Emit
+        self, shared: SharedModel[_Work, _Heard], manner: _Manner, inbox: Inbox, emit: Emit
     ) -> None:
         self._shared = shared
         self._manner = manner
@@ -216,8 +262,11 @@ class _Stream:
         self._emit = emit
         self._window = SpeechWindow()
         self._upto = 0
-        self._settled: list[Job[_Work]] = []  # pieces that outgrew the window since the last flush
-        self._partial: Job[_Work] | None = None
+        self._timeline = Timeline() if manner.word_times else None
+        # pieces that outgrew the window since the last flush, and the sample of the utterance where each begins
+        self._settled: list[tuple[Job[_Work, _Heard], int]] = []
+        self._settled_upto = 0
+        self._partial: Job[_Work, _Heard] | None = None
         self._partial_at = ms_to_samples(PARTIAL_EVERY_MS)
         self._said = ""
 
@@ -230,6 +279,8 @@ class _Stream:
 
     def _hear(self, frame: AudioFrame) -> None:
         self._upto = frame.end
+        if self._timeline is not None:
+            self._timeline.add(frame)
         if (piece := self._window.add(frame.pcm)) is not None:
             self._settle(piece)
         self._tell_partial()
@@ -244,16 +295,18 @@ class _Stream:
         """Have a piece transcribed for good; what is said of it before is no longer wanted."""
         self._partial = None
         self._partial_at = ms_to_samples(PARTIAL_EVERY_MS)
+        begin, self._settled_upto = self._settled_upto, self._settled_upto + len(piece)
         if is_audible(piece):
             work = _Work(piece, FINAL_BEAMS, self._manner)
-            self._settled.append(self._shared.ask(self, work, is_final=True))
+            self._settled.append((self._shared.ask(self, work, is_final=True), begin))
 
     def _tell_partial(self) -> None:
         if self._partial is None or not self._partial.is_over:
             return
         partial, self._partial = self._partial, None
         try:
-            text = _joined([job.text() for job in self._settled] + [partial.text()])
+            settled = [job.answer().text for job, _ in self._settled]
+            text = _joined([*settled, partial.answer().text])
         except EngineError:
             return  # the final will say so, if it fails as well
         if text != self._said:
@@ -262,16 +315,49 @@ class _Stream:
 
     def _finish(self, flush_id: int) -> None:
         self._settle(self._window.take())
-        text = _joined([self._outcome(job) for job in self._settled])
+        outcomes = [(self._outcome(job), begin) for job, begin in self._settled]
         self._settled.clear()
+        self._settled_upto = 0
         self._said = ""
-        self._emit(Final(flush_id, self._upto, text))
+        text = _joined([heard.text for heard, _ in outcomes])
+        self._emit(Final(flush_id, self._upto, text, self._words(outcomes)))
 
-    def _outcome(self, job: Job[_Work]) -> str:
+    def _words(self, outcomes: Sequence[tuple[_Heard, int]]) -> tuple[Word, ...]:
+        timeline = self._timeline
+        if timeline is None:
+            return ()
+        words = tuple(
+            Word(
+                word.text,
+                timeline.ms(begin + word.start),
+                timeline.ms(begin + word.end),
+                word.logprob,
+            )
+            for heard, begin in outcomes
+            for word in heard.words
+        )
+        timeline.clear()
+        return words
+
+    def _outcome(self, job: Job[_Work, _Heard]) -> _Heard:
         while not job.wait(POLL_S):
             if self._inbox.cancelled:
                 raise StreamCancelled
-        return job.text()
+        return job.answer()
+
+
+def _timed(words: Iterable[Any]) -> tuple[_Timed, ...]:
+    """faster-whisper's words, whose times are seconds; a probability may come out as 0."""
+    return tuple(
+        _Timed(
+            word.word.strip(),
+            round(word.start * STREAM.rate_hz),
+            round(word.end * STREAM.rate_hz),
+            math.log(max(LEAST_PROBABILITY, min(1.0, word.probability))),
+        )
+        for word in words
+        if word.word.strip()
+    )
 
 
 def _joined(texts: list[str]) -> str:
@@ -293,7 +379,9 @@ def _hotwords(hints: tuple[str, ...]) -> str:
 SPEC = EngineSpec(
     "whisper",
     Role.STT,
-    Capabilities(rate_hz=16_000, streaming=False, max_streams=MAX_STREAMS, ram_mib=320),
+    Capabilities(
+        rate_hz=16_000, streaming=False, word_times=True, max_streams=MAX_STREAMS, ram_mib=320
+    ),
     Whisper,
     about="Whisper (MIT) on faster-whisper: conversation grade",
     locate=files.in_folder,

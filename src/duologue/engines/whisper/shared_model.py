@@ -20,6 +20,9 @@ from duologue.ports import Clock
 Work = TypeVar("Work")
 """What the model is asked to do."""
 
+Answer = TypeVar("Answer")
+"""What comes of it."""
+
 FINAL_DELAY_MS = 50.0
 """How long, on average, a final may wait for partials: about what a listener does not notice."""
 
@@ -35,7 +38,7 @@ CLOSE_TIMEOUT_S = 5.0
 """How long to wait for the call in progress when the model is given up."""
 
 
-class Job(Generic[Work]):
+class Job(Generic[Work, Answer]):
     """One piece of work, and what came of it."""
 
     def __init__(self, owner: Hashable, work: Work, *, is_final: bool) -> None:
@@ -43,7 +46,7 @@ class Job(Generic[Work]):
         self.work = work
         self.is_final = is_final
         self._over = threading.Event()
-        self._text = ""
+        self._answer: Answer
         self._error: EngineError | None = None
 
     @property
@@ -55,7 +58,7 @@ class Job(Generic[Work]):
         """Wait for it, None for however long; False if it is not over by then."""
         return self._over.wait(timeout_s)
 
-    def text(self) -> str:
+    def answer(self) -> Answer:
         """What came of it; only once it is over.
 
         Raises:
@@ -63,11 +66,11 @@ class Job(Generic[Work]):
         """
         if self._error is not None:
             raise self._error
-        return self._text
+        return self._answer
 
-    def finish(self, text: str) -> None:
+    def finish(self, answer: Answer) -> None:
         """It is done."""
-        self._text = text
+        self._answer = answer
         self._end()
 
     def fail(self, error: EngineError) -> None:
@@ -80,19 +83,19 @@ class Job(Generic[Work]):
         self._over.set()
 
 
-class FairQueue(Generic[Work]):
+class FairQueue(Generic[Work, Answer]):
     """Which job is next. Pure: the time is an argument, and the lock is the caller's."""
 
     def __init__(self) -> None:
-        self._finals: deque[Job[Work]] = deque()
-        self._partials: dict[Hashable, Job[Work]] = {}  # in the order of asking
+        self._finals: deque[Job[Work, Answer]] = deque()
+        self._partials: dict[Hashable, Job[Work, Answer]] = {}  # in the order of asking
         self._partials_rest_until_ms = 0.0
         self._call_ms: float | None = None
 
     def __len__(self) -> int:
         return len(self._finals) + len(self._partials)
 
-    def add(self, job: Job[Work]) -> None:
+    def add(self, job: Job[Work, Answer]) -> None:
         """One more job. It takes the place of a waiting partial of its owner, whose time is over."""
         if job.is_final:
             self._partials.pop(job.owner, None)
@@ -105,7 +108,7 @@ class FairQueue(Generic[Work]):
         self._partials.pop(owner, None)
         self._finals = deque(job for job in self._finals if job.owner != owner)
 
-    def take(self, now_ms: float) -> Job[Work] | None:
+    def take(self, now_ms: float) -> Job[Work, Answer] | None:
         """The next job to be done at this time, if there is one."""
         if self._finals:
             return self._finals.popleft()
@@ -119,7 +122,7 @@ class FairQueue(Generic[Work]):
             return None
         return max(0.0, self._partials_rest_until_ms - now_ms)
 
-    def served(self, job: Job[Work], took_ms: float, now_ms: float) -> None:
+    def served(self, job: Job[Work, Answer], took_ms: float, now_ms: float) -> None:
         """A call was made.
 
         After a partial that took `d`, none is taken for `r`. A final that comes at any time meets a partial
@@ -132,7 +135,7 @@ class FairQueue(Generic[Work]):
             rest_ms = took_ms**2 / (2 * FINAL_DELAY_MS) - took_ms
             self._partials_rest_until_ms = now_ms + max(0.0, rest_ms)
 
-    def clear(self) -> list[Job[Work]]:
+    def clear(self) -> list[Job[Work, Answer]]:
         """Take everything out."""
         left = [*self._finals, *self._partials.values()]
         self._finals.clear()
@@ -145,7 +148,7 @@ def wall_ms() -> float:
     return time.monotonic() * 1000
 
 
-class SharedModel(Generic[Work]):
+class SharedModel(Generic[Work, Answer]):
     """A thread that does the jobs of all streams, one at a time.
 
     Args:
@@ -155,10 +158,10 @@ class SharedModel(Generic[Work]):
         last_call_ms: how long the last call took.
     """
 
-    def __init__(self, call: Callable[[Work], str], *, clock: Clock = wall_ms) -> None:
+    def __init__(self, call: Callable[[Work], Answer], *, clock: Clock = wall_ms) -> None:
         self._call = call
         self._clock = clock
-        self._queue: FairQueue[Work] = FairQueue()
+        self._queue: FairQueue[Work, Answer] = FairQueue()
         self._changed = threading.Condition()
         self._is_closed = False
         self.last_call_ms = 0.0
@@ -170,9 +173,9 @@ class SharedModel(Generic[Work]):
         """Jobs that nobody works on yet: at most a partial and a few finals a stream."""
         return len(self._queue)
 
-    def ask(self, owner: Hashable, work: Work, *, is_final: bool) -> Job[Work]:
+    def ask(self, owner: Hashable, work: Work, *, is_final: bool) -> Job[Work, Answer]:
         """Have something done; see the module for who goes first."""
-        job = Job(owner, work, is_final=is_final)
+        job: Job[Work, Answer] = Job(owner, work, is_final=is_final)
         with self._changed:
             if self._is_closed:
                 job.fail(_closed())
@@ -200,22 +203,22 @@ class SharedModel(Generic[Work]):
         while (job := self._next()) is not None:
             began_ms = self._clock()
             try:
-                text = self._call(job.work)
+                answer = self._call(job.work)
             except Exception as error:  # noqa: BLE001 - the outer wall of a call: it costs its own job only
                 self._served(job, began_ms)
                 job.fail(engine_bug(error))
             else:
                 self._served(job, began_ms)
-                job.finish(text)
+                job.finish(answer)
 
-    def _served(self, job: Job[Work], began_ms: float) -> None:
+    def _served(self, job: Job[Work, Answer], began_ms: float) -> None:
         """Before its owner is told, so that whoever acts on that finds the accounts in order."""
         with self._changed:
             now_ms = self._clock()
             self.last_call_ms = now_ms - began_ms
             self._queue.served(job, self.last_call_ms, now_ms)
 
-    def _next(self) -> Job[Work] | None:
+    def _next(self) -> Job[Work, Answer] | None:
         with self._changed:
             while not self._is_closed:
                 now_ms = self._clock()

@@ -1,0 +1,1 @@
+"""Tools that are run for the language model: the client of MCP servers."""
