@@ -635,3 +635,14 @@ async def test_nothing_to_say_is_an_empty_answer(spoken: bool) -> None:
         await s.ask(CreateReply, ReplyOptions(spoken=spoken))
         assert s.ear.last(ReplyEnded).reply.status == "completed"
         assert s.session.floor is Floor.OPEN
+
+
+async def test_the_recogniser_says_how_sure_it_is_of_each_word_where_that_is_wanted() -> None:
+    async with stage(SessionOptions(logprobs=True)) as s:
+        await s.turn()
+        done = s.ear.last(TranscriptDone)
+        assert [word for word, _ in done.logprobs] == done.text.split()
+        assert all(logprob < 0 for _, logprob in done.logprobs)
+    async with stage() as s:
+        await s.turn()
+        assert s.ear.last(TranscriptDone).logprobs == ()

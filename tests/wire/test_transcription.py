@@ -9,6 +9,7 @@ from duologue.core.commands import SetOptions
 from duologue.core.notices import TranscriptDone
 from duologue.wire.realtime import RealtimeWire
 from duologue.wire.session_document import SessionDocument
+from tests.support.judge import server_events
 
 UPDATE = {
     "type": "session.update",
@@ -59,3 +60,22 @@ def test_it_tells_what_was_said_unasked() -> None:
     assert json.loads(event)["transcript"] == "hello"
     talk = RealtimeWire(SessionDocument("sess_1", "m", "i"))
     assert list(talk.encode(TranscriptDone("item_1", "hello", 1_000))) == []
+
+
+def test_it_tells_how_sure_it_is_where_it_is_asked() -> None:
+    w = RealtimeWire(SessionDocument("sess_1", "m", "i"))
+    command, _ = updated(w)
+    assert command.options.logprobs
+    for sure, told in (
+        ((("go", -0.5),), [{"token": "go", "logprob": -0.5, "bytes": [103, 111]}]),
+        ((), None),
+    ):
+        (event,) = w.encode(TranscriptDone("item_1", "go", 1_000, sure))
+        server_events()["conversation.item.input_audio_transcription.completed"].model_validate(
+            json.loads(event)
+        )
+        assert json.loads(event)["logprobs"] == told
+    unasked = RealtimeWire(SessionDocument("sess_1", "m", "i", transcribes=True))
+    assert not unasked.options().logprobs
+    (event,) = unasked.encode(TranscriptDone("item_1", "go", 1_000))
+    assert "logprobs" not in json.loads(event)

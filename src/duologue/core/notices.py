@@ -65,11 +65,17 @@ class TranscriptGrew:
 
 @dataclass(frozen=True, slots=True)
 class TranscriptDone:
-    """The transcript of an item; `audio_ms` of sound were transcribed."""
+    """The transcript of an item; `audio_ms` of sound were transcribed.
+
+    Attributes:
+        logprobs: each word with the natural logarithm of its probability, where the client asked and the
+            engine knows.
+    """
 
     item_id: str
     text: str
     audio_ms: int
+    logprobs: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ class SessionOptions:
         prefix_padding_ms: sound before the detected start that belongs to the utterance.
         language: ISO-639-1 of the user's speech; empty if not known.
         hints: phrases that the user is likely to say.
+        logprobs: the client wants to know how sure the recogniser is of each word.
         noise: what is done about noise in the user's sound.
         truncation: what becomes of a conversation that outgrows the language model.
         answers: responses are made at all; a transcription session makes none.
@@ -82,6 +83,7 @@ class SessionOptions:
     prefix_padding_ms: int = 300
     language: str = ""
     hints: tuple[str, ...] = ()
+    logprobs: bool = False
     noise: Noise = "as it is"
     truncation: Truncation = field(default_factory=Truncation)
     answers: bool = True

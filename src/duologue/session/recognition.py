@@ -28,6 +28,7 @@ from duologue.ports import (
     Final,
     Partial,
     SttOptions,
+    Word,
 )
 
 log = logging.getLogger("duologue.session")
@@ -46,6 +47,7 @@ class _Scribe:
     stream: EngineStream | None = None
     task: asyncio.Task[None] | None = None
     failed: EngineError | None = None
+    words: list[Word] = field(default_factory=list)
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     def give(self) -> bool:
@@ -119,6 +121,11 @@ class Recognition:
         scribe = self._scribes.get(utterance)
         return scribe.failed if scribe is not None else None
 
+    def words(self, utterance: UtteranceId) -> tuple[Word, ...]:
+        """Those of an utterance, where they were asked for, until its end."""
+        scribe = self._scribes.get(utterance)
+        return tuple(scribe.words) if scribe is not None else ()
+
     def end(self, utterance: UtteranceId) -> None:
         """Nothing more is wanted of this utterance."""
         scribe = self._scribes.pop(utterance, None)
@@ -166,8 +173,9 @@ class Recognition:
             match event:
                 case Partial(text=text):
                     self._report(TextHeard(self._now(), scribe.utterance, text))
-                case Final(id=flush_id, text=text):
+                case Final(id=flush_id, text=text, words=words):
                     draft = DraftId(flush_id)
+                    scribe.words += words
                     scribe.owed.discard(draft)
                     self._report(TranscriptReady(self._now(), scribe.utterance, draft, text))
                 case EngineGone(error=error):

@@ -316,7 +316,9 @@ class Session:
         policy_changed = options.turn != self.options.turn
         self.options = options
         self.ears.set_options(options)
-        self.recognition.options = SttOptions(options.language, options.hints)
+        self.recognition.options = SttOptions(
+            options.language, options.hints, word_times=options.logprobs
+        )
         self.toolbox.adopt(options.reply.servers if options.answers else ())
         self._watch = ArrivalWatch(options.input_format.rate_hz)
         if policy_changed:

@@ -130,6 +130,7 @@ class UserSide:
         lasted_ms = self._lasted.get(order.utterance, 0)
         desk.conversation.transcribe(item_id, order.text)
         failure = desk.recognition.failure(order.utterance)
+        words = desk.recognition.words(order.utterance)
         desk.recognition.end(order.utterance)
         self._forget(order.utterance)
         if desk.turn is not None and desk.turn.item_id == item_id:
@@ -144,7 +145,8 @@ class UserSide:
             return
         if order.text:
             desk.listener.tell(TranscriptGrew(item_id, order.text))
-        desk.listener.tell(TranscriptDone(item_id, order.text, lasted_ms))
+        logprobs = tuple((word.text, word.logprob) for word in words if word.logprob is not None)
+        desk.listener.tell(TranscriptDone(item_id, order.text, lasted_ms, logprobs))
 
     def _item(self, utterance: UtteranceId) -> str:
         if utterance not in self._items:

@@ -8,14 +8,18 @@ from duologue.core.errors import ClientError
 from duologue.core.notices import Notice, ReplyEnded
 from duologue.core.turn import Floor
 from duologue.session.session import Session
+from duologue.session.watching import Watch
 from duologue.session.world import World
+from duologue.transports.admission import Visitor
 from duologue.transports.websocket import (
     GOING_AWAY,
     INTERNAL_ERROR,
     POLICY_VIOLATION,
+    Handler,
     Socket,
 )
 from duologue.wire.dialect import Dialect
+from duologue.wire.extension import Extended
 
 log = logging.getLogger("duologue.realtime")
 
@@ -33,11 +37,18 @@ HESITATION_S = 0.5
 
 
 class RealtimeConnection:
-    """Bytes to commands, notices to bytes. Owned by the socket; its session is a task of the reception's."""
+    """Bytes to commands, notices to bytes. Owned by the socket; its session is a task of the reception's.
+
+    Attributes:
+        extension: the extension channel, somewhere within its dialect, where the client negotiated it.
+        visitor: whose it is; leaves when the conversation is over.
+    """
 
     def __init__(self, wire: Dialect, world: World, session_id: str) -> None:
         self.subprotocol: str | None = None
         self.session: Session | None = None
+        self.extension: Extended | None = None
+        self.visitor = Visitor()
         self._wire = wire
         self._world = world
         self._id = session_id
@@ -45,6 +56,11 @@ class RealtimeConnection:
         self._gone = asyncio.Event()
         self._early: list[tuple[bool, bytes]] = []
         self._draining = False
+
+    @property
+    def handler(self) -> Handler:
+        """Who is told of its socket."""
+        return self
 
     # --- the socket's side ---
     def on_open(self, socket: Socket) -> None:
@@ -82,6 +98,9 @@ class RealtimeConnection:
         except Exception as error:  # noqa: BLE001 - the outer wall of a connection: the others live on
             session.fail(error)
 
+    def on_goodbye(self, code: int) -> None:
+        """The client closes properly; `on_close` follows."""
+
     def on_close(self) -> None:
         """See `websocket.Handler`."""
         self._socket = None
@@ -103,6 +122,8 @@ class RealtimeConnection:
     def tell(self, notice: Notice) -> None:
         """See `ports.Listener`."""
         self._send(self._wire.encode(notice))
+        if self.session is not None and self.session.watch is not None:
+            self.session.watch.noticed(notice)
         if self._draining and isinstance(notice, ReplyEnded):
             loop = asyncio.get_running_loop()
             loop.call_later(FAREWELL_S, self._close, GOING_AWAY, "the server is going down")
@@ -125,11 +146,14 @@ class RealtimeConnection:
                 session = Session(self._world, self._id, self, options, tasks)
                 try:
                     log.info("< %s: connected", self._id)
+                    self._furnish(session)
                     self._greet()
                     self._begin(session)
                     await self._until_over(session)
                 finally:
                     session.close()
+                    if session.watch is not None:
+                        session.watch.close()
                     log.info("< %s: disconnected", self._id)
                 raise _Over
         except* _Over:
@@ -147,6 +171,11 @@ class RealtimeConnection:
             await asyncio.wait((gone, ended), return_when=asyncio.FIRST_COMPLETED)
             gone.cancel()
             ended.cancel()
+
+    def _furnish(self, session: Session) -> None:
+        """What the extension channel needs of a session, where it was negotiated."""
+        if self.extension is not None:
+            session.watch = Watch(session, self._world.pacer)
 
     def _begin(self, session: Session) -> None:
         self.session = session

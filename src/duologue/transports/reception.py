@@ -8,15 +8,27 @@ from typing import Any
 from duologue.core.errors import ClientError
 from duologue.session.world import World
 from duologue.transports.admission import Visitor
+from duologue.transports.extension import Leg, ResumableConnection
+from duologue.transports.lobby import Lobby
 from duologue.transports.realtime import RealtimeConnection
 from duologue.transports.websocket import Handler, Rejection, UpgradeRequest
-from duologue.wire.choosing import GA, Choice, choose
+from duologue.wire.choosing import GA, Choice, Resume, choose
 from duologue.wire.dialect import Dialect
+from duologue.wire.extension import Extended
 
 REALTIME_PATHS = ("/v1/realtime",)
 
 MakeDialect = Callable[[str, Choice, Visitor], Dialect]
 """(session id, what the client asked for, who it is) -> its machine."""
+
+
+Connect = Callable[[Dialect, World, str], RealtimeConnection]
+"""(its machine, the world, session id) -> a connection."""
+
+NOT_READY = Rejection(503, "not_ready", "The engines are still being loaded.", 2)
+GONE = Rejection(
+    410, "session_gone", "There is no session to resume by this token: begin a new one."
+)
 
 
 class Reception:
@@ -29,6 +41,7 @@ class Reception:
 
     Attributes:
         is_open: engines are loaded and have run; before, and on the way down, connections are refused.
+        lobby: sessions that can be resumed.
     """
 
     def __init__(
@@ -41,6 +54,7 @@ class Reception:
     ) -> None:
         self.is_open = False
         self.world = world
+        self.lobby: Lobby[ResumableConnection] = Lobby()
         self._authorise = authorise
         self._dialects = dialects
         self._max_sessions = max_sessions
@@ -60,20 +74,24 @@ class Reception:
         """See `websocket.Accept`."""
         if request.path not in REALTIME_PATHS:
             return Rejection(404, "not_found", f"There is no WebSocket at {request.path}.")
+        choice = choose(request.query, request.headers, request.subprotocols)
+        if choice.resume is not None:
+            return self._resume(request, choice.resume)
         visitor = self._authorise(request)
         if isinstance(visitor, Rejection):
             return visitor
-        choice = choose(request.query, request.headers, request.subprotocols)
-        connection = self.admit(visitor, choice)
-        if isinstance(connection, RealtimeConnection):
-            connection.subprotocol = choice.subprotocol
-        return connection
+        connect: Connect = self._resumable if choice.is_extended else RealtimeConnection
+        connection = self.admit(visitor, choice, connect)
+        if isinstance(connection, Rejection):
+            return connection
+        connection.subprotocol = choice.subprotocol
+        return connection.handler
 
     def admit(
         self,
         visitor: Visitor,
         choice: Choice,
-        connect: Callable[[Dialect, World, str], RealtimeConnection] = RealtimeConnection,
+        connect: Connect = RealtimeConnection,
     ) -> RealtimeConnection | Rejection:
         """A conversation for somebody who was let in; `connect` makes its connection, if it is no plain socket."""
         refusal = self._refusal()
@@ -81,17 +99,45 @@ class Reception:
             session_id = f"sess_{secrets.token_hex(10)}"
             make = self._dialects.get(choice.dialect, self._dialects[GA])
             dialect = make(session_id, choice, visitor)
+            extension = Extended(dialect) if choice.is_extended else None
+            dialect = extension or dialect
             refusal = _bind(dialect, visitor.session)
             if refusal is None:
                 connection = connect(dialect, self.world, session_id)
+                connection.extension = extension
                 self._own(connection, visitor, session_id)
                 return connection
         visitor.leave()
         return refusal
 
+    def _resumable(self, wire: Dialect, world: World, session_id: str) -> ResumableConnection:
+        return ResumableConnection(wire, world, session_id, self.lobby)
+
+    def _resume(self, request: UpgradeRequest, resume: Resume) -> Handler | Rejection:
+        """A client that comes back to its session, which is counted once."""
+        connection = self.lobby.find(resume.token)
+        if connection is not None:
+            name = connection.visitor.name
+            connection.visitor.leave()
+            connection.visitor = Visitor(name)
+        visitor = self._authorise(request)
+        if isinstance(visitor, Rejection):
+            return visitor
+        if not self.is_open or connection is None or connection.visitor.name != visitor.name:
+            visitor.leave()
+            self.world.meters.counts["resumes_refused"] += 1
+            return GONE if self.is_open else NOT_READY
+        if resume.received is None or not connection.may_resume_after(resume.received):
+            visitor.leave()
+            message = f"{resume.received} messages cannot have been received of this session."
+            return Rejection(400, "invalid_resume", message)
+        connection.visitor = visitor
+        visitor.on_revoked(connection.revoked)
+        return Leg(connection, resume.token, resume.received)
+
     def _refusal(self) -> Rejection | None:
         if not self.is_open or self._tasks is None:
-            return Rejection(503, "not_ready", "The engines are still being loaded.", 2)
+            return NOT_READY
         if self._conversations >= self._max_sessions:
             self.world.meters.counts["sessions_refused"] += 1
             message = f"All {self._max_sessions} sessions of this server are taken."
@@ -104,8 +150,9 @@ class Reception:
 
         def left(_task: asyncio.Task[None]) -> None:
             self._conversations -= 1
-            visitor.leave()
+            connection.visitor.leave()
 
+        connection.visitor = visitor
         visitor.on_revoked(connection.revoked)
         task = self._tasks.create_task(connection.converse(), name=session_id)
         task.add_done_callback(left)

@@ -115,7 +115,10 @@ class Telling:
                 yield f"{kind}.delta", {**where, "delta": delta}
             case TranscriptDone(text=text, audio_ms=ms):
                 usage = {"type": "duration", "seconds": ms / 1000}
-                yield f"{kind}.completed", {**where, "transcript": text, "usage": usage}
+                done = {**where, "transcript": text, "usage": usage}
+                if self._document.shows_logprobs:
+                    done["logprobs"] = _logprobs(notice)
+                yield f"{kind}.completed", done
             case TranscriptBroke(code=code, message=message):
                 error = {"type": "server_error", "code": code, "message": message, "param": None}
                 yield f"{kind}.failed", {**where, "error": error}
@@ -159,6 +162,15 @@ class Telling:
             "usage": _usage(reply) if over else None,
             "metadata": options.metadata,
         }
+
+
+def _logprobs(notice: TranscriptDone) -> list[Event] | None:
+    """One a word, in place of one a token; null where the engine does not know."""
+    told = [
+        {"token": word, "logprob": logprob, "bytes": list(word.encode())}
+        for word, logprob in notice.logprobs
+    ]
+    return told or None
 
 
 def _tell_item(notice: Notice) -> Iterator[Told]:

@@ -160,6 +160,7 @@ class SessionDocument:
             prefix_padding_ms=padding_ms,
             language=transcription.get("language") or "",
             hints=read.hints(_transcription_prompt(transcription), reply.tools),
+            logprobs=self.shows_logprobs,
             noise=read.noise(sound_in["noise_reduction"]),
             truncation=read.truncation(self._doc["truncation"], "session.truncation"),
             answers=self.answers,
