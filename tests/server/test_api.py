@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from duologue.server.api import EngineState, Facade, create_api
+from duologue.server.audio.desk import AudioDesk
 from duologue.server.auth import Guard
 from duologue.server.metrics import Gauges, Metrics
 from duologue.session.meters import Meters, Turn
@@ -47,6 +48,7 @@ async def api(
         is_ready=lambda: ready,
         models=lambda: ["duologue"],
         effective_session=lambda session: session,
+        audio=AudioDesk(cast(Any, None), list, lambda: cast(Any, None), lambda: ready, clock),
         calls=Switchboard(cast(Any, None)),
         visitor_of=lambda _: Visitor(),
     )

@@ -18,7 +18,7 @@ from duologue.core.errors import MalformedEvent
 from duologue.server import client_secrets
 from duologue.server.auth import Admission, Guard
 from duologue.server.client_secrets import ClientSecrets, Secret
-from duologue.server.door import admission_of, doorkeeper
+from duologue.server.door import Doorkeeper, admission_of
 from duologue.server.limits import Limits
 from duologue.server.secrets_api import MAX_BODY_BYTES, client_secret_routes
 
@@ -104,7 +104,7 @@ async def desk(**limits: int) -> AsyncIterator[Desk]:
         clock_ms=lambda: clock.now * 1000,
     )
     app = FastAPI()
-    app.middleware("http")(doorkeeper(guard, {"/health"}))
+    app.add_middleware(Doorkeeper, guard=guard, open_paths={"/health"})
     app.include_router(client_secret_routes(guard.secrets, effective))
     sdk = AsyncOpenAI(
         api_key="sesame",

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from duologue.app import doors, parts
 from duologue.app.doors import wall_ms
@@ -18,7 +18,9 @@ from duologue.engines import registry
 from duologue.engines.pool_subprocess import SubprocessPool
 from duologue.engines.resilient import ResilientPool
 from duologue.engines.toolbox.servers import McpServers
+from duologue.ports import VoiceActivity
 from duologue.server.api import EngineState
+from duologue.server.audio.desk import AudioDesk
 from duologue.server.auth import Guard
 from duologue.session.hearing import Hearing
 from duologue.session.journal import Journal
@@ -28,6 +30,9 @@ from duologue.session.world import World
 from duologue.settings import Settings, listed
 from duologue.transports.reception import Reception
 from duologue.transports.webrtc import Switchboard
+
+FILE_PATIENCE_S = 60.0
+"""Longest wait for an engine that owes something to a file: 20 s of sound at a third of real time."""
 
 
 @dataclass(slots=True)
@@ -110,6 +115,23 @@ class House:
             )
             for p in self.parts
         ]
+
+    def audio_desk(self) -> AudioDesk:
+        """For the audio routes, which work at the pace of files: a patience of their own, and a judge of speech."""
+
+        def make_vad() -> VoiceActivity:
+            spec, argument = registry.find("silero", Role.VAD)
+            vad = spec.make(argument)
+            vad.load()
+            return cast(VoiceActivity, vad)
+
+        return AudioDesk(
+            pool=ResilientPool(self.chains, owed_timeout_s=FILE_PATIENCE_S),
+            recognisers=lambda: [pool.capabilities for pool in self.chains[Role.STT]],
+            make_vad=make_vad,
+            is_ready=lambda: self.reception.is_open,
+            clock=wall_ms,
+        )
 
     def voices(self) -> tuple[str, ...]:
         """Those that the preferred voice engine knows by name."""

@@ -114,6 +114,7 @@ def _facade(settings: Settings, house: House) -> Facade:
         is_ready=lambda: house.reception.is_open,
         models=lambda: [settings.model],
         voices=house.voices,
+        audio=house.audio_desk(),
         calls=house.switchboard,
         visitor_of=lambda request: doors.visitor(admission_of(request)),
         effective_session=lambda session: doors.effective_session(settings, session),

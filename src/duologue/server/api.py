@@ -13,10 +13,13 @@ from pydantic import BaseModel, Field
 
 from duologue import __version__
 from duologue.server import unmute_api
+from duologue.server.audio.desk import AudioDesk
+from duologue.server.audio.refusals import install_errors
+from duologue.server.audio.routes import routes as audio_routes
 from duologue.server.auth import Denied, Guard
 from duologue.server.calls_api import VisitorOf, call_routes
 from duologue.server.described import described
-from duologue.server.door import denial, doorkeeper
+from duologue.server.door import Doorkeeper, denial
 from duologue.server.metrics import CONTENT_TYPE, Metrics
 from duologue.server.secrets_api import Effective, client_secret_routes
 from duologue.session.meters import Meters
@@ -104,6 +107,7 @@ class Facade:
     is_ready: Callable[[], bool]
     models: Callable[[], list[str]]
     effective_session: Effective
+    audio: AudioDesk
     calls: Switchboard
     visitor_of: VisitorOf
     voices: Callable[[], Sequence[str]] = tuple
@@ -127,7 +131,7 @@ def create_api(facade: Facade) -> FastAPI:
     )
     page = (files("duologue") / "server" / "page.html").read_text(encoding="utf-8")
 
-    api.middleware("http")(doorkeeper(facade.guard, OPEN_PATHS))
+    api.add_middleware(Doorkeeper, guard=facade.guard, open_paths=OPEN_PATHS)
     api.add_middleware(  # outside of the door: a browser asks without a key whether it may ask with one
         CORSMiddleware,
         allow_origins=sorted(facade.guard.origins),
@@ -148,8 +152,10 @@ def create_api(facade: Facade) -> FastAPI:
     api.include_router(_model_routes(facade))
     api.include_router(_insight_routes(facade))
     api.include_router(client_secret_routes(facade.guard.secrets, facade.effective_session))
+    api.include_router(audio_routes(facade.audio))
     api.include_router(call_routes(facade.calls, facade.visitor_of))
     api.include_router(unmute_api.routes(unmute_api.Desk(facade.voices)))
+    install_errors(api)
     return api
 
 

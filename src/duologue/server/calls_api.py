@@ -27,7 +27,7 @@ VisitorOf = Callable[[Request], Visitor]
 
 
 def call_routes(switchboard: Switchboard, visitor_of: VisitorOf) -> APIRouter:
-    """The routes; they stand behind `door.doorkeeper`."""
+    """The routes; they stand behind the `Doorkeeper`."""
     routes = APIRouter(tags=["calls"])
 
     async def begin(request: Request, dialect: str) -> Response:

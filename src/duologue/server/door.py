@@ -1,46 +1,56 @@
 """The door of the HTTP routes: every request is admitted by the guard, and refusals have OpenAI's form."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 
-from fastapi import Request, Response
+from fastapi import Request
 from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from duologue.server.auth import Admission, Denied, Guard, kind_of
 
-Next = Callable[[Request], Awaitable[Response]]
 
-
-def doorkeeper(
-    guard: Guard, open_paths: Collection[str]
-) -> Callable[[Request, Next], Awaitable[Response]]:
+class Doorkeeper:
     """The middleware. Routes find who asks by `admission_of`.
 
     A route that starts a session takes its admission over by answering well (a status below 400), and calls
-    `leave` when the session is over; of any other answer, nobody stays.
+    `leave` when the session is over; of any other answer, nobody stays. Answers are passed on as they come: one
+    that breaks off in the middle must not end as if it were whole.
 
     Args:
         open_paths: answered without a key, and not counted.
     """
 
-    async def admit(request: Request, call_next: Next) -> Response:
-        if request.url.path in open_paths:
-            return await call_next(request)
+    def __init__(self, app: ASGIApp, guard: Guard, open_paths: Collection[str]) -> None:
+        self._app = app
+        self._guard = guard
+        self._open_paths = open_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Admit a request, or answer it here."""
+        if scope["type"] != "http" or scope["path"] in self._open_paths:
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
         peer = request.client.host if request.client is not None else ""
         kind = kind_of(request.method, request.url.path)
-        admission = guard.admit(dict(request.headers), peer, kind)
+        admission = self._guard.admit(dict(request.headers), peer, kind)
         if isinstance(admission, Denied):
-            return denial(admission)
+            await denial(admission)(scope, receive, send)
+            return
         request.state.admission = admission
-        try:
-            response = await call_next(request)
-        except BaseException:
-            admission.leave()
-            raise
-        if response.status_code >= 400:
-            admission.leave()
-        return response
+        status = 500
 
-    return admit
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            if status >= 400:
+                admission.leave()
 
 
 def admission_of(request: Request) -> Admission:

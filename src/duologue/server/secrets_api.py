@@ -39,7 +39,7 @@ _NOT_STORED = {"Cache-Control": "no-store"}
 
 
 def client_secret_routes(secrets: ClientSecrets, effective: Effective) -> APIRouter:
-    """The routes; they stand behind `door.doorkeeper`, which keeps ephemeral keys out."""
+    """The routes; they stand behind the `Doorkeeper`, which keeps ephemeral keys out."""
     routes = APIRouter(tags=["ephemeral keys"])
 
     def mint(request: Request, session: dict[str, Any], lifetime_s: int) -> Minted | Response:

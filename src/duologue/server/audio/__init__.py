@@ -1,0 +1,1 @@
+"""OpenAI's audio interface over HTTP: files to text, text to files."""
