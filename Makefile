@@ -73,8 +73,9 @@ fmt: setup-dev ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup-dev ## latency, CPU and memory against the floor, in one run
+bench: setup-dev ## latency, CPU and memory against the floor, in one run; then what each format of sound costs
 	$(BIN)/python -m bench.run $(ARGS)
+	$(BIN)/python -m bench.formats
 
 bench-formats: setup-dev ## CPU and traffic of each format of sound (EXTRAS=webrtc: also of WebRTC)
 	$(BIN)/python -m bench.formats $(ARGS)
