@@ -249,6 +249,7 @@ def test_words_lie_where_they_are_spoken() -> None:
         SpokenWord("three", 800, 1300),
     )
     assert text.words_between(4, 8) == (SpokenWord("two", 400, 700),)
+    assert text.words_between(0, 6) == (SpokenWord("one", 0, 300),)
     assert text.words_between(1, 7) == (SpokenWord("two", 400, 700),)
     assert text.words_between(8, 8) == ()
     assert SpokenText().words_between(0, 5) == ()

@@ -47,7 +47,14 @@ class PlayoutClock:
         """Sound heard by now: never more than was sent, never less than before unless the client says so."""
         if self._at is not None and now_ms > self._at:
             if not self._still:
-                self._play(now_ms - self._at)
+                elapsed_ms = now_ms - self._at
+                self._heard += elapsed_ms
+                self._paced += elapsed_ms
+                if self._paced > self.sent_ms:
+                    self._paced = self.sent_ms
+                if self._heard > self.sent_ms:
+                    self._heard = self.sent_ms
+                    self._dry = True
             self._at = now_ms
         return self._heard
 
@@ -87,13 +94,6 @@ class PlayoutClock:
         arrived = max(0.0, self.sent_ms - lost_ms)
         self._heard, self._paced = min(self._heard, arrived), min(self._paced, arrived)
         self._dry = False
-
-    def _play(self, elapsed_ms: float) -> None:
-        self._paced = min(self._paced + elapsed_ms, self.sent_ms)
-        self._heard += elapsed_ms
-        if self._heard > self.sent_ms:
-            self._heard = self.sent_ms
-            self._dry = True
 
 
 @dataclass(frozen=True, slots=True)

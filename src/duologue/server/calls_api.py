@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -14,6 +15,7 @@ from duologue.transports.admission import Visitor
 from duologue.transports.webrtc import Switchboard
 from duologue.transports.websocket import Rejection
 from duologue.wire.choosing import BETA, GA, Choice
+from duologue.wire.extension import is_wanted
 
 MAX_BODY_BYTES = 256 * 1024
 """An offer has a few kilobytes, and the settings of a session with many tools no more than an event may have."""
@@ -33,9 +35,12 @@ def call_routes(switchboard: Switchboard, visitor_of: VisitorOf) -> APIRouter:
     async def begin(request: Request, dialect: str) -> Response:
         try:
             offer, session = await _read(request)
+            is_extended = is_wanted(session) if session is not None else False
         except MalformedEvent as error:
             return refusal(_status_of(error), error.code, str(error), param=error.param)
-        choice = _choice(request, dialect, session or {})
+        choice = replace(
+            _choice(request, dialect, session or {}), is_extended=is_extended and dialect == GA
+        )
         call = await switchboard.begin(visitor_of(request), choice, offer, session)
         if isinstance(call, Rejection):
             return refusal(call.status, call.code, call.message, retry_after_s=call.retry_after_s)

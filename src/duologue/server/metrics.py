@@ -20,6 +20,11 @@ _COUNTERS = {
     "false_alarms": "Answers held for a sound that turned out to be nothing, and resumed.",
     "transcripts_failed": "Utterances that no engine could transcribe.",
     "underruns": "Times a listener ran dry in the middle of an answer.",
+    "sessions_kept": "Sessions whose client was lost and that were kept for it.",
+    "sessions_resumed": "Sessions that their client came back to.",
+    "resumes_refused": "Clients that wanted a session back that was gone or not theirs.",
+    "input_frames_lost": "Frames of clients' sound that never came.",
+    "input_frames_late": "Frames of clients' sound that came twice or too late.",
 }
 
 

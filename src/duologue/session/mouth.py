@@ -165,11 +165,10 @@ class Mouth:
     def pause(self, why: Pause) -> None:
         """The listener stands still, and is sent nothing; what the turn machine holds or resumes does not matter.
 
-        A client's own pause ends with the answer.
+        A client's own pause ends where the next answer begins.
         """
-        if why == "line" or self._line is not None:
-            self._pauses.add(why)
-            self._settle()
+        self._pauses.add(why)
+        self._settle()
 
     def unpause(self, why: Pause) -> None:
         """The reason is gone."""

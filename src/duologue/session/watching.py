@@ -2,8 +2,9 @@
 heard, and what became of each turn. A session without one pays a comparison for each fact."""
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from duologue.core.audio import Ms
 from duologue.core.conversation import Message
 from duologue.core.notices import (
     FloorChanged,
@@ -18,17 +19,35 @@ from duologue.core.notices import (
     TurnOver,
 )
 from duologue.core.playout import SpokenText
+from duologue.core.turn import Floor
+from duologue.ports import Listener
+from duologue.session.ears import Ears
 from duologue.session.meters import Turn
+from duologue.session.mouth import Mouth
 from duologue.session.pacer import Pacer
-
-if TYPE_CHECKING:
-    from duologue.session.session import Session
 
 HEARD_EVERY_MS = 200
 """Captions five times a second: oftener than words are spoken."""
 
 MAX_OPEN_TURNS = 16
 """Turns that are watched for their end; more are open only where a client lets none be answered."""
+
+
+class Desk(Protocol):
+    """What is looked at: a session."""
+
+    listener: Listener
+    ears: Ears
+    mouth: Mouth
+    turn: Turn | None
+
+    @property
+    def floor(self) -> Floor:
+        """Who has it."""
+
+    @property
+    def now(self) -> Ms:
+        """The session's stream clock."""
 
 
 class _Answer:
@@ -54,7 +73,7 @@ class _Answer:
 class Watch:
     """Looks at a session whenever something happened in it, and tells its listener what changed."""
 
-    def __init__(self, session: "Session", pacer: Pacer) -> None:
+    def __init__(self, session: Desk, pacer: Pacer) -> None:
         self._session = session
         self._pacer = pacer
         self._floor = session.floor

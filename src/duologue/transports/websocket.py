@@ -96,6 +96,9 @@ class Handler(Protocol):
     def on_binary(self, data: bytes) -> None:
         """A whole binary message came in. Must not raise."""
 
+    def on_goodbye(self, code: int) -> None:
+        """The other end closes properly, with this code (0: it gave none); `on_close` follows."""
+
     def on_close(self) -> None:
         """The socket is gone; nothing more is sent or received."""
 
@@ -187,6 +190,7 @@ class _Listener(picows.WSListener):
         elif kind is picows.WSMsgType.BINARY and frame.fin:
             self._handler.on_binary(frame.get_payload_as_bytes())
         elif kind is picows.WSMsgType.CLOSE:
+            self._handler.on_goodbye(int(frame.get_close_code()))
             transport.send_close(frame.get_close_code(), frame.get_close_message())
             transport.disconnect()
         elif kind in (

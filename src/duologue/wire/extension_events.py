@@ -64,9 +64,10 @@ def read(event: Mapping[str, Any]) -> Played | Ack | Hold | Resume:
         MalformedEvent: it is none, or a field of it is wrong.
     """
     try:
-        return msgspec.convert(event, _EVENTS)
+        known: Played | Ack | Hold | Resume = msgspec.convert(event, _EVENTS)
     except msgspec.ValidationError as error:
         raise _explain(str(event["type"]), str(error)) from error
+    return known
 
 
 def command(event: Played | Hold | Resume, ask: AskId) -> AnyCommand:

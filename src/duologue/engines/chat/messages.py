@@ -80,7 +80,9 @@ def _once(items: Iterable[Item]) -> Iterator[Item]:
             if item.status == "incomplete" or not item.name or _call_id(item) in seen:
                 continue
             seen.add(_call_id(item))
-        if isinstance(item, Call | Message | FunctionResult):  # results part the calls of one answer from the next
+        if isinstance(
+            item, Call | Message | FunctionResult
+        ):  # results part the calls of one answer from the next
             yield item
 
 
