@@ -116,3 +116,19 @@ def test_the_oldest_leave_a_conversation_that_is_full(monkeypatch: pytest.Monkey
     for name in "abcde":
         c.add(said(name))
     assert ids(c) == ["c", "d", "e"]
+
+
+def test_text_is_bounded_and_the_oldest_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("duologue.core.conversation.MAX_CHARS", 100)
+    monkeypatch.setattr("duologue.core.conversation.MAX_ITEM_CHARS", 60)
+    kept = Conversation()
+    for number in range(3):
+        kept.add(Message(f"m{number}", "user", (Part("input_text", "x" * 40),)))
+    assert [item.id for item in kept] == ["m1", "m2"]
+    kept.transcribe("m1", "ignored")
+    kept.put(Message("m2", "user", (Part("input_text", "y"),)))
+    kept.add(Message("m3", "user", (Part("input_text", "x" * 50),)))
+    assert [item.id for item in kept] == ["m1", "m2", "m3"]  # the shorter one made room
+    with pytest.raises(StateConflict) as caught:
+        kept.add(Message("m4", "user", (Part("input_text", "x" * 61),)))
+    assert caught.value.code == "item_too_long"

@@ -14,6 +14,9 @@ class Member:
         self.ticks.append(now_ms)
         return len(self.ticks) < self.wants
 
+    def fail(self, error: BaseException) -> None:
+        raise AssertionError("nothing fails here") from error
+
 
 def test_members_are_ticked_until_they_have_had_enough() -> None:
     pacer, short, long = Pacer(lambda: 0.0), Member(1), Member(3)
@@ -65,3 +68,22 @@ async def test_it_sleeps_while_nobody_wants_it_and_measures_its_lag(
         running.cancel()
     assert list(pacer.lag_ms) == [1, pytest.approx(50), pytest.approx(1), pytest.approx(1)]
     assert len(member.ticks) == 4  # after the stall no burst of ticks
+
+
+def test_a_member_that_breaks_is_told_and_the_others_are_ticked() -> None:
+    class Breaks(Member):
+        error: BaseException | None = None
+
+        def tick(self, now_ms: float) -> bool:
+            raise RuntimeError("broken")
+
+        def fail(self, error: BaseException) -> None:
+            self.error = error
+
+    pacer, broken, other = Pacer(lambda: 0.0), Breaks(9), Member(9)
+    pacer.want(broken)
+    pacer.want(other)
+    pacer.tick(0.0)
+    pacer.tick(1.0)
+    assert str(broken.error) == "broken"
+    assert other.ticks == [0.0, 1.0]

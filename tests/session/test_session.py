@@ -18,6 +18,7 @@ from duologue.core.commands import (
     TruncateItem,
 )
 from duologue.core.conversation import FunctionCall, FunctionResult, Message, Part
+from duologue.core.facts import AskId
 from duologue.core.notices import (
     ArgumentsGrew,
     Cleared,
@@ -646,3 +647,35 @@ async def test_the_recogniser_says_how_sure_it_is_of_each_word_where_that_is_wan
     async with stage() as s:
         await s.turn()
         assert s.ear.last(TranscriptDone).logprobs == ()
+
+
+async def test_an_answer_that_is_cancelled_at_once_had_begun() -> None:
+    async with stage() as s:
+        s.session.ask(CreateReply(AskId(1), ReplyOptions()))
+        s.session.ask(CancelReply(AskId(2)))
+        await s.settle()
+        assert kinds([n for _, n in s.ear.told]) == ["ReplyBegan", "ReplyEnded"]
+        assert s.ear.last(ReplyEnded).reply.status == "cancelled"
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_a_client_may_cut_an_answer_that_is_still_being_sent(cancelled: bool) -> None:
+    async with stage(tts=FakeTts("tts_s=4")) as s:
+        await s.turn()
+        await s.quiet(2_000)
+        item_id = s.ear.last(OutputBegan).item.id
+        await s.ask(TruncateItem, item_id, 0, 600)
+        assert s.ear.last(ItemTruncated).audio_ms == 600
+        if cancelled:
+            await s.ask(CancelReply, None)
+            assert s.ear.last(PlaybackEnded).heard_ms == 600
+        else:
+            await s.quiet(4_000)
+            assert s.ear.last(ReplyEnded).reply.status == "completed"
+        item = s.session.conversation.get(item_id)
+        assert isinstance(item, Message)
+        told = "".join(n.delta for n in s.ear.of(TextGrew))
+        assert told.startswith(item.text)
+        assert 0 < len(item.text) < len(told) / 3
+        await s.ask(TruncateItem, item_id, 0, 60_000)
+        assert s.ear.last(ItemTruncated).audio_ms == 600

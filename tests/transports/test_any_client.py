@@ -42,6 +42,7 @@ UPDATES = st.one_of(
     st.sampled_from([["text"], ["audio"]]).map(lambda m: {"output_modalities": m}),
     st.just({"audio": {"input": {"transcription": {"model": "x"}}}}),
     st.just({"tools": [TOOL]}),
+    st.sampled_from([{"audio": None}, {"audio": {"input": None}}, {"tools": None}, {"prompt": 5}]),
     st.just({"truncation": {"type": "retention_ratio", "retention_ratio": 0.5}}),
     st.just({"tool_choice": "nonsense"}),
 ).map(lambda patch: {"type": "session.update", "session": {"type": "realtime", **patch}})

@@ -79,3 +79,19 @@ async def test_a_page_of_another_origin_is_let_in_only_if_named() -> None:
             wrong = await plain.post("/v1/realtime/calls", content="v=0", headers=named)
             assert wrong.json()["error"]["code"] == "no_audio"
             assert wrong.headers["access-control-allow-origin"] == "http://pages.example"
+
+
+async def test_an_offer_that_breaks_the_peer_costs_nobody_else(fake_server: RunningServer) -> None:
+    url = f"{fake_server.url}/v1/realtime/calls"
+    async with caller() as broken, caller() as held, httpx.AsyncClient() as plain:
+        taken = await plain.post(url, content=await held.offer(), headers=SDP)
+        await held.accept(taken.text)
+        await held.until("session.created")
+        for mid in ("0", "1"):
+            twice = (await broken.offer()).replace(f"a=mid:{mid}", f"a=mid:{mid}\r\na=mid:{mid}")
+            refused = await plain.post(url, content=twice, headers=SDP)
+            assert refused.status_code in (201, 400)
+        await asyncio.sleep(1.0)  # whatever is torn down, is
+        held.send("response.create")
+        await held.until("response.done")
+        assert (await plain.get(f"{fake_server.url}/ready")).status_code == 200

@@ -33,6 +33,7 @@ from duologue.core.notices import (
     ReplyBegan,
     ReplyEnded,
     ReplyState,
+    TextGrew,
     TranscriptBroke,
     TranscriptDone,
     TranscriptGrew,
@@ -564,3 +565,39 @@ def test_limits_are_told_as_an_answer_begins_where_there_are_any() -> None:
     events = told(w, ReplyBegan(ReplyState("r", ReplyOptions())))
     assert [e["type"] for e in events] == ["response.created", "rate_limits.updated"]
     assert events[1]["rate_limits"] == limits
+
+
+def test_half_a_character_is_sent_as_a_question_mark_and_breaks_nothing() -> None:
+    (event,) = told(wire(), TextGrew("r", 0, "i", "so \ud83d it", True))
+    assert event["delta"] == "so ? it"
+
+
+@pytest.mark.parametrize(
+    "session",
+    [
+        {"audio": None},
+        {"audio": {"input": None}},
+        {"audio": {"output": None, "input": {"noise_reduction": {"type": "near_field"}}}},
+        {"format": 5, "turn_detection": "x", "audio": {"format": 7}},
+        {"surprise": {"deep": [1, 2]}},
+    ],
+)
+def test_sections_of_which_nothing_is_said_stay_as_they_are(session: dict[str, Any]) -> None:
+    w = wire()
+    (before,) = w.greet()
+    options, echo = update(session, w)
+    shown = json.loads(before)["session"]
+    if "noise_reduction" in str(session):
+        shown["audio"]["input"]["noise_reduction"] = {"type": "near_field"}
+    assert echo == shown
+    assert options.input_format == AudioFormat(24_000)
+
+
+def test_a_session_can_only_grow_so_far() -> None:
+    w = wire()
+    tool = {"type": "function", "name": "f", "parameters": {"x": "y" * 2_000_000}}
+    error = error_of(
+        w, {"type": "session.update", "session": {"type": "realtime", "tools": [tool]}}
+    )
+    assert error["code"] == "session_too_large"
+    assert w.document.json["tools"] == []

@@ -7,6 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from duologue.core.errors import MalformedEvent
+from duologue.wire.ogg import OggOpusWriter
+from duologue.wire.opus import OpusEncoder
 from duologue.wire.unmute_sound import Inlet, Outlet
 from tests.support.clips import clip
 from tests.support.ogg_files import ogg_opus, pages_of, pcm_of
@@ -125,3 +128,16 @@ def test_sound_is_one_stream_and_what_an_encoder_holds_is_not_the_next_answer_s(
     pcm = pcm_of(first + silent)
     later = pcm[len(loud) + 960 :]
     assert np.abs(np.frombuffer(later, np.int16)).max() < 200
+
+
+def test_a_small_message_cannot_unpack_into_minutes() -> None:
+    encoder = OpusEncoder(24_000)
+    quiet = encoder.encode(bytes(960))
+    writer = OggOpusWriter(encoder.head)
+    pages = [writer.write(quiet, 960) for _ in range(1_600)]  # 32 seconds
+    inlet = Inlet()
+    with pytest.raises(MalformedEvent) as caught:
+        inlet.decode(b"".join(pages))
+    assert caught.value.code == "audio_too_long"
+    again = OggOpusWriter(encoder.head)
+    assert inlet.decode(again.write(quiet, 960) + again.write(quiet, 960))  # a new stream is heard

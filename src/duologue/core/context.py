@@ -13,7 +13,7 @@ from duologue.core.conversation import (
     FunctionResult,
     Item,
     Message,
-    ServerCall,
+    characters,
 )
 from duologue.core.errors import EngineRefused
 
@@ -42,18 +42,7 @@ class Truncation:
 
 def tokens(item: Item) -> int:
     """About how much of a model's context an item takes."""
-    return ITEM_TOKENS + _characters(item) // CHARS_PER_TOKEN
-
-
-def _characters(item: Item) -> int:
-    if isinstance(item, Message):
-        return len(item.text)
-    if isinstance(item, FunctionCall):
-        return len(item.name) + len(item.arguments)
-    if isinstance(item, ServerCall):
-        result = item.output or (item.error.message if item.error is not None else "")
-        return len(item.name) + len(item.arguments) + len(result)
-    return len(item.output) if isinstance(item, FunctionResult) else 0
+    return ITEM_TOKENS + characters(item) // CHARS_PER_TOKEN
 
 
 class Window:

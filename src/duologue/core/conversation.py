@@ -15,6 +15,12 @@ from duologue.core.tool_servers import CallError, ListedTool
 ROOT = "root"
 """As `after`: before everything."""
 
+MAX_CHARS = 4_000_000
+"""Text kept, hours of talk; beyond it the oldest items leave."""
+
+MAX_ITEM_CHARS = 1_000_000
+"""Text of one item."""
+
 MAX_ITEMS = 1_000
 """Items kept; beyond it the oldest leave. An hour of brisk talk is about 400."""
 
@@ -142,12 +148,25 @@ OutputItem = Message | FunctionCall | ServerCall | ApprovalRequest
 Item = OutputItem | FunctionResult | ToolList | ApprovalAnswer
 
 
+def characters(item: Item) -> int:
+    """The text in an item, whoever wrote it; its names not counted."""
+    if isinstance(item, Message):
+        return len(item.text)
+    if isinstance(item, FunctionCall):
+        return len(item.name) + len(item.arguments)
+    if isinstance(item, ServerCall):
+        result = item.output or (item.error.message if item.error is not None else "")
+        return len(item.name) + len(item.arguments) + len(result)
+    return len(item.output) if isinstance(item, FunctionResult) else 0
+
+
 class Conversation:
     """The items of one session."""
 
     def __init__(self) -> None:
         self._items: dict[str, Item] = {}
         self._order: list[str] = []
+        self._characters = 0
 
     def __len__(self) -> int:
         return len(self._order)
@@ -175,18 +194,26 @@ class Conversation:
                 f"There is an item '{item.id}' already.",
                 param="item.id",
             )
+        if characters(item) + len(item.id) > MAX_ITEM_CHARS:
+            raise StateConflict(
+                "item_too_long",
+                f"An item may hold {MAX_ITEM_CHARS} characters of text.",
+                remedy="Split it, or leave out what the language model need not know.",
+                param="item",
+            )
         at = len(self._order) if after is None else self._place_after(after)
         self._order.insert(at, item.id)
         self._items[item.id] = item
         previous = self._order[at - 1] if at else None
-        while len(self._order) > MAX_ITEMS:
-            del self._items[self._order.pop(0)]
+        self._characters += characters(item)
+        while len(self._order) > MAX_ITEMS or self._characters > MAX_CHARS:
+            self._forget(self._order[0])
         return previous
 
     def put(self, item: Item) -> None:
         """Replace an item by its successor of the same id; one that was deleted stays deleted."""
         if item.id in self._items:
-            self._items[item.id] = item
+            self._replace(item)
 
     def delete(self, item_id: str) -> None:
         """Take an item out.
@@ -196,8 +223,7 @@ class Conversation:
         """
         if item_id not in self._items:
             raise self._unknown("delete", item_id)
-        del self._items[item_id]
-        self._order.remove(item_id)
+        self._forget(item_id)
 
     def retrieve(self, item_id: str) -> Item:
         """The item.
@@ -217,7 +243,7 @@ class Conversation:
                 replace(part, text=text) if part.kind == "input_audio" else part
                 for part in item.parts
             )
-            self._items[item_id] = replace(item, parts=parts)
+            self._replace(replace(item, parts=parts))
 
     def truncate(self, item_id: str, content_index: int, heard_ms: int) -> int:
         """Keep of an answer what was heard; returns the milliseconds kept, at most what was sent.
@@ -240,8 +266,16 @@ class Conversation:
         kept = min(heard_ms, int(part.sent_ms))
         shorter = replace(part, text=part.spoken.heard_until(kept), sent_ms=float(kept))
         parts = (*item.parts[:content_index], shorter, *item.parts[content_index + 1 :])
-        self._items[item_id] = replace(item, parts=parts)
+        self._replace(replace(item, parts=parts))
         return kept
+
+    def _replace(self, item: Item) -> None:
+        self._characters += characters(item) - characters(self._items[item.id])
+        self._items[item.id] = item
+
+    def _forget(self, item_id: str) -> None:
+        self._characters -= characters(self._items.pop(item_id))
+        self._order.remove(item_id)
 
     def _place_after(self, item_id: str) -> int:
         if item_id == ROOT:

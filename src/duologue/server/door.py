@@ -32,7 +32,7 @@ class Doorkeeper:
             return
         request = Request(scope)
         peer = request.client.host if request.client is not None else ""
-        kind = kind_of(request.method, request.url.path)
+        kind = kind_of(scope["method"], scope["path"])  # not the URL: that takes in the Host header
         admission = self._guard.admit(dict(request.headers), peer, kind)
         if isinstance(admission, Denied):
             await denial(admission)(scope, receive, send)

@@ -1,7 +1,7 @@
 """Our half of a session: carries out the orders that concern answers."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -142,7 +142,7 @@ class AgentSide:
         self.want(command)
         options = self._wanted.pop(command.ask)
         desk = self._desk
-        aside = AsideDesk(desk.listener, self._world.pacer, desk.meters, desk.new_id)
+        aside = AsideDesk(desk.listener, self._world.pacer, desk.meters, desk.new_id, desk.fail)
         reply = Reply(aside, ReplyId(0), options, None)
         work = self._answering(reply, self._world.responder, aside.mouth, None)
         self._asides[reply.state.id] = (reply, task := self._tasks.create_task(work, name="aside"))
@@ -168,6 +168,13 @@ class AgentSide:
         for reply_id, (reply, _) in self._replies.items():
             if reply.state.id == response_id:
                 return reply_id
+        return None
+
+    def truncate(self, item_id: str, heard_ms: int) -> int | None:
+        """Cut an answer that is still being sent; the milliseconds kept, or None if it is no such answer."""
+        for reply, _ in self._replies.values():
+            if reply.item_id == item_id and not reply.over and reply.spoken.duration_ms:
+                return reply.truncate(heard_ms)
         return None
 
     def playback_stopped(self, item_id: str) -> None:
@@ -228,7 +235,7 @@ class AgentSide:
     def _answering(
         self, reply: Reply, responder: Responder, mouth: Output, turn: Turn | None
     ) -> Coroutine[None, None, None]:
-        """The work of one answer, with the prompt as it is at this moment."""
+        """Begin an answer; its work, with the prompt as it is at this moment."""
         desk, options = self._desk, reply.state.options
         items: tuple[Item, ...] = ()
         try:
@@ -244,7 +251,8 @@ class AgentSide:
             partial(desk.meters.mark, turn, "first_token"),
         )
         voice = TtsOptions(options.voice, desk.options.language, options.speed)
-        return self._guard(speaking.run(Prompt(items, options, desk.id), desk.id, voice))
+        reply.begin()
+        return self._guard(lambda: speaking.run(Prompt(items, options, desk.id), desk.id, voice))
 
     def _context(self, options: ReplyOptions) -> tuple[Item, ...]:
         """What the language model is shown.
@@ -273,9 +281,9 @@ class AgentSide:
             self._note("the user took the floor")
         reply.stop(why)
 
-    async def _guard(self, work: Coroutine[None, None, None]) -> None:
+    async def _guard(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
         try:
-            await work
+            await work()
         except Exception as error:  # noqa: BLE001 - the outer wall of an answer: a bug ends the session, loudly
             self._desk.fail(error)
 

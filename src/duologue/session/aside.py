@@ -27,7 +27,10 @@ class Spout:
     Has the shape of a `Mouth`, as far as an answer needs one.
     """
 
-    def __init__(self, listener: Listener, pacer: Pacer) -> None:
+    def __init__(
+        self, listener: Listener, pacer: Pacer, fail: Callable[[BaseException], None]
+    ) -> None:
+        self.fail = fail
         self._listener = listener
         self._pacer = pacer
         self._line: Line | None = None
@@ -103,11 +106,12 @@ class AsideDesk:
         pacer: Pacer,
         meters: Meters,
         new_id: Callable[[str], str],
+        fail: Callable[[BaseException], None],
     ) -> None:
         self.listener = listener
         self.meters = meters
         self.conversation = Conversation()
-        self.mouth = Spout(listener, pacer)
+        self.mouth = Spout(listener, pacer, fail)
         self.new_id = new_id
         self.now = Ms(0)
 

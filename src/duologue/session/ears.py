@@ -81,10 +81,11 @@ class Ears:
         self._noise: Noise = "as it is"
         self._cleaner: noise.NoiseReducer | None = None
         self._resampler: soxr.ResampleStream | None = None
+        self.set_format(options.input_format)
         self.set_options(options)
 
     def set_options(self, options: SessionOptions) -> None:
-        """Behave so from here on; sound that is already here keeps its old format."""
+        """Behave so from here on. The format is no part of it: see `set_format`."""
         if self._raw:
             self._convert()
         self._detect = options.turn.detect
@@ -93,7 +94,6 @@ class Ears:
         self._segmenter.policy = options.speech
         if options.noise != self._noise:
             self._noise, self._cleaner = options.noise, noise.reducer(options.noise)
-        self.set_format(options.input_format)
         if not self._detect:
             self._segmenter.forget()
 

@@ -6,6 +6,7 @@ and not heard is never more than that, and an answer can be stopped, or held, wi
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 from duologue.core.audio import WIRE, AudioFormat
@@ -72,12 +73,23 @@ class Output(Protocol):
 class Mouth:
     """The output of one session; speaks one line at a time.
 
+    Args:
+        fail: told of an error that comes while it sends at the pacer's tick.
+
     Attributes:
         underruns: times a listener ran dry in the middle of an answer.
         is_obeyed: the listener stops playing while the output is held; others play what they have in hand.
     """
 
-    def __init__(self, pacer: Pacer, clock: Clock, *, lead_ms: float = LEAD_MS) -> None:
+    def __init__(
+        self,
+        pacer: Pacer,
+        clock: Clock,
+        fail: Callable[[BaseException], None],
+        *,
+        lead_ms: float = LEAD_MS,
+    ) -> None:
+        self.fail = fail
         self._pacer = pacer
         self._now = clock
         self._lead_ms = lead_ms

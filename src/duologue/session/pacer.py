@@ -17,7 +17,10 @@ class Ticked(Protocol):
     """Something that wants the tick."""
 
     def tick(self, now_ms: float) -> bool:
-        """Do what is due; False when no further tick is wanted. Must not raise."""
+        """Do what is due; False when no further tick is wanted."""
+
+    def fail(self, error: BaseException) -> None:
+        """Its tick raised: whatever it belongs to cannot go on. Must not raise."""
 
 
 class Pacer:
@@ -45,7 +48,12 @@ class Pacer:
     def tick(self, now_ms: float) -> None:
         """One round."""
         for member in list(self._members):
-            if not member.tick(now_ms):
+            try:
+                is_wanted = member.tick(now_ms)
+            except Exception as error:  # noqa: BLE001 - the outer wall of a member: the others live on
+                is_wanted = False
+                member.fail(error)
+            if not is_wanted:
                 self._members.pop(member, None)
 
     async def run(self) -> None:

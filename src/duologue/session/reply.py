@@ -104,6 +104,7 @@ class Reply:
         self.spoken = SpokenText()
         self.over = False
         self.is_playing = False
+        self._cut_ms: int | None = None  # where the client cut it while it was being sent
         self.tools: ServerTools | None = None
         self._message: Message | None = None
         self._message_index = 0
@@ -196,6 +197,12 @@ class Reply:
             self.all_sent()
 
     # --- how it ends ---
+    def truncate(self, heard_ms: int) -> int:
+        """The client knows how much of it was heard; returns what counts (ms), at most what was sent."""
+        kept_ms = min(heard_ms, int(self._desk.mouth.sent_ms))
+        self._cut_ms = kept_ms if self._cut_ms is None else min(kept_ms, self._cut_ms)
+        return self._cut_ms
+
     def stop(self, why: str) -> None:
         """It ends at once; what was not heard was not said."""
         if self._message is not None and self.spoken.duration_ms:
@@ -252,13 +259,18 @@ class Reply:
     def _outcome(self) -> str:
         return "failed" if self._ending[0] == "failed" else "answered"
 
+    def _heard_ms(self) -> float:
+        """How much of it was heard: as we reckon, unless the client knows that it was less."""
+        heard_ms = self._desk.mouth.heard_ms()
+        return heard_ms if self._cut_ms is None else min(heard_ms, self._cut_ms)
+
     def _playback_ended(self, *, cut: bool) -> None:
         if not self.is_playing:
             return
         self.is_playing = False
         if cut:
             self._desk.mouth.stop()
-        heard_ms = int(self._desk.mouth.heard_ms()) if cut else int(self.spoken.duration_ms)
+        heard_ms = int(self._heard_ms()) if cut else int(self.spoken.duration_ms)
         ended = PlaybackEnded(self.state.id, self.item_id or "", heard_ms, cut)
         self._desk.listener.tell(ended)
 
@@ -331,10 +343,15 @@ class Reply:
             sent_ms = self._desk.mouth.sent_ms if part.spoken is not None else 0.0
             text = self._told
             if part.spoken is not None and status == "incomplete":
-                text = self.spoken.heard_until(self._desk.mouth.heard_ms())
+                text = self.spoken.heard_until(self._heard_ms())
             done = replace(part, text=text, sent_ms=sent_ms)
             self._message = replace(self._message, parts=(done,), status=status)
             self._close(self._message_index, self._message, self._told)
+            if self._cut_ms is not None:
+                cut = replace(
+                    part, text=self.spoken.heard_until(self._cut_ms), sent_ms=float(self._cut_ms)
+                )
+                self._desk.conversation.put(replace(self._message, parts=(cut,)))
             if self.turn is not None:
                 self.turn.said_ms = int(sent_ms)
         outcome, reason, error = self._ending
@@ -349,7 +366,7 @@ class Reply:
 
     def _cut_to_what_was_heard(self) -> None:
         """After the last word about it was sent: the conversation still forgets what was not heard."""
-        heard_ms = self._desk.mouth.heard_ms()
+        heard_ms = self._heard_ms()
         if self.turn is not None:
             self.turn.heard_ms = int(heard_ms)
         if not self.over or self._message is None:

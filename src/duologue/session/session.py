@@ -124,7 +124,7 @@ class Session:
         self._working = False
         self._journal = world.journal(session_id, options.turn) if world.journal else None
         self.ears = Ears(world.hearing, options, world.clock, self.tell)
-        self.mouth = Mouth(world.pacer, world.clock, lead_ms=world.lead_ms)
+        self.mouth = Mouth(world.pacer, world.clock, self.fail, lead_ms=world.lead_ms)
         self.recognition = Recognition(
             world.pool, session_id, self.tell, lambda: self.ears.now, tasks
         )
@@ -340,10 +340,11 @@ class Session:
             raise StateConflict(
                 "invalid_value", "'audio_end_ms' counts from 0.", param="audio_end_ms"
             )
-        kept_ms = self.conversation.truncate(
-            command.item_id, command.content_index, command.audio_ms
-        )
-        self.listener.tell(ItemTruncated(command.item_id, command.content_index, kept_ms))
+        where = (command.item_id, command.content_index)
+        kept_ms = self._agent.truncate(command.item_id, command.audio_ms)
+        if kept_ms is None or command.content_index:
+            kept_ms = self.conversation.truncate(*where, command.audio_ms)
+        self.listener.tell(ItemTruncated(*where, kept_ms))
         self._agent.playback_stopped(command.item_id)
 
     def _create_reply(self, command: CreateReply) -> None:

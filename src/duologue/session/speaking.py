@@ -68,8 +68,7 @@ class Speaking:
         self._pieces: dict[int, str] = {}  # spoken pieces of which no sound has come yet
 
     async def run(self, prompt: Prompt, key: str, voice: TtsOptions) -> None:
-        """Begin, generate, finish; a failure is reported as the answer's end."""
-        self._reply.begin()
+        """Generate and finish an answer that has begun; a failure is reported as its end."""
         try:
             if prompt.options.spoken:
                 await self._speak(prompt, key, voice)

@@ -163,7 +163,7 @@ class Toolbox:
 
         error = problem or await link.run(listed)
         if error is not None:
-            log.warning("! %s: tools of '%s': %s", desk.id, link.server.label, error.code)
+            log.warning("! %s: tools of %r: %s", desk.id, link.server.label, error.code)
         if not link.asked.is_set():
             link.failed = True
             link.asked.set()

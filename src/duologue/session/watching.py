@@ -41,6 +41,9 @@ class Desk(Protocol):
     mouth: Mouth
     turn: Turn | None
 
+    def fail(self, error: BaseException) -> None:
+        """The session cannot go on."""
+
     @property
     def floor(self) -> Floor:
         """Who has it."""
@@ -103,6 +106,10 @@ class Watch:
                 self._pacer.want(self)  # the books of its turn are closed after this
             case _:
                 pass
+
+    def fail(self, error: BaseException) -> None:
+        """See `pacer.Ticked`."""
+        self._session.fail(error)
 
     def look(self) -> None:
         """A fact was dealt with."""

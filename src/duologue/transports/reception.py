@@ -1,6 +1,7 @@
 """Where connections are taken in: admitted, given a dialect, and owned until they are over."""
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +16,8 @@ from duologue.transports.websocket import Handler, Rejection, UpgradeRequest
 from duologue.wire.choosing import GA, Choice, Resume, choose
 from duologue.wire.dialect import Dialect
 from duologue.wire.extension import Extended
+
+log = logging.getLogger("duologue.realtime")
 
 REALTIME_PATHS = ("/v1/realtime",)
 
@@ -154,8 +157,15 @@ class Reception:
 
         connection.visitor = visitor
         visitor.on_revoked(connection.revoked)
-        task = self._tasks.create_task(connection.converse(), name=session_id)
+        task = self._tasks.create_task(self._hold(connection, session_id), name=session_id)
         task.add_done_callback(left)
+
+    async def _hold(self, connection: RealtimeConnection, session_id: str) -> None:
+        try:
+            await connection.converse()
+        except Exception:
+            log.exception("! %s: the connection broke down", session_id)
+            self.world.meters.counts["sessions_failed"] += 1
 
 
 def _bind(dialect: Dialect, session: Mapping[str, Any] | None) -> Rejection | None:

@@ -175,6 +175,8 @@ class Peer:
                     await _surely(self._closed)
         except TimeoutError:
             log.warning("! a WebRTC connection did not close within %.0f s", CLOSE_S)
+        except Exception:
+            log.warning("! a WebRTC connection could not be closed", exc_info=True)
         if not was_connected:
             await asyncio.sleep(ICE_STEP_S)
 
@@ -190,7 +192,7 @@ class Peer:
 
     def _on_channel(self, channel: Any) -> None:
         if channel.label != CHANNEL or self._channel is not None:
-            log.info("a data channel '%s' is not used; events go over '%s'", channel.label, CHANNEL)
+            log.info("a data channel %r is not used; events go over '%s'", channel.label, CHANNEL)
             return
         self._channel = channel
         channel.on("message", self._on_message)

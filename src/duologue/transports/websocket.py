@@ -144,8 +144,7 @@ def upgrade_protocol(accept: Accept) -> type[asyncio.Protocol]:
                 self._protocol.connection_lost(exc)
 
         def _begin(self, head: bytes) -> "_Listener | None":
-            request = _read_request(head, self._transport)
-            answer = accept(request)
+            answer = _answer(accept, head, self._transport)
             if isinstance(answer, Rejection):
                 self._transport.write(_rejection(answer))
                 self._transport.close()
@@ -289,6 +288,13 @@ def _response(handler: Handler, listener: _Listener) -> Any:
     headers = {"Sec-WebSocket-Protocol": handler.subprotocol} if handler.subprotocol else None
     answer = picows.WSUpgradeResponse.create_101_response(headers)
     return picows.WSUpgradeResponseWithListener(answer, listener)
+
+
+def _answer(accept: Accept, head: bytes, transport: Any) -> Handler | Rejection:
+    try:
+        return accept(_read_request(head, transport))
+    except ValueError as error:
+        return Rejection(400, "invalid_address", f"This address cannot be read: {error}.")
 
 
 def _read_request(head: bytes, transport: Any) -> UpgradeRequest:

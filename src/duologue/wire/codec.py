@@ -47,5 +47,16 @@ def read(data: bytes | bytearray | memoryview) -> Any:
 
 
 def write(event: dict[str, Any] | Sound) -> bytes:
-    """An event as JSON."""
-    return _out.encode(event)
+    """An event as JSON. Halves of characters, which UTF-8 cannot carry, become question marks."""
+    try:
+        return _out.encode(event)
+    except UnicodeEncodeError:
+        return _out.encode(_whole(msgspec.to_builtins(event)))
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_whole(name): _whole(inner) for name, inner in value.items()}
+    return [_whole(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -172,15 +172,11 @@ class RealtimeWire:
             case "response.cancel":
                 return CancelReply(ask, event.get("response_id"))
             case "output_audio_buffer.clear":
-                return self._clear_output(ask)
+                message = "'output_audio_buffer.clear' is for WebRTC and SIP connections."
+                raise MalformedEvent("invalid_value", message, param="type")
             case kind:
                 message = f"'{kind}' is not served by this version of Duologue."
                 raise MalformedEvent("invalid_value", message, param="type")
-
-    def _clear_output(self, ask: AskId) -> AnyCommand:
-        """Only where the server holds the listener's loudspeaker; see the WebRTC dialect."""
-        message = "'output_audio_buffer.clear' is for WebRTC and SIP connections."
-        raise MalformedEvent("invalid_value", message, param="type")
 
     def _update(self, patch: Event, ask: AskId) -> Iterator[Step]:
         audio = patch.get("audio")

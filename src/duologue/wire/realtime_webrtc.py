@@ -118,7 +118,7 @@ class OverWebRtc:
         """The events that mean something else here; None if it is none of them."""
         try:
             event = codec.read(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         kind = event.get("type") if isinstance(event, dict) else None
         event_id = event.get("event_id") if isinstance(event, dict) else None

@@ -8,6 +8,7 @@ from duologue.core.conversation import Item, ItemReference
 from duologue.core.errors import MalformedEvent
 from duologue.core.options import ReplyOptions, SessionOptions
 from duologue.core.tool_servers import ToolServer
+from duologue.wire import codec
 from duologue.wire import session_options as read
 from duologue.wire.items import read_item
 from duologue.wire.session_options import CODECS, DEFAULT_VOICE
@@ -32,9 +33,25 @@ SEMANTIC_VAD: Json = {
 }
 LOGPROBS = "item.input_audio_transcription.logprobs"
 
-_FIXED = ("type", "object", "id", "model", "expires_at")
-_OF_TRANSCRIPTION = ("type", "object", "id", "expires_at", "include")
+_FIXED = ("type", "object", "id", "model")
+_OF_TRANSCRIPTION = ("type", "object", "id", "include")
 _KEEPS_NULL = ("idle_timeout_ms",)
+_SECTIONS = ("audio", "input", "output")
+_KNOWN = {
+    "session": frozenset(
+        "output_modalities instructions tools tool_choice max_output_tokens truncation tracing prompt "
+        "include audio reasoning parallel_tool_calls".split()
+    ),
+    "session.audio": frozenset(("input", "output")),
+    "session.audio.input": frozenset(
+        ("format", "transcription", "noise_reduction", "turn_detection")
+    ),
+    "session.audio.output": frozenset(("format", "voice", "speed")),
+}
+"""By path, the fields that are kept and echoed; others are passed over, as lenient as OpenAI's clients need."""
+
+MAX_DOCUMENT_BYTES = 1024 * 1024
+"""Room for hundreds of tools with their schemas; every `session.updated` repeats it."""
 
 
 class SessionDocument:
@@ -42,7 +59,6 @@ class SessionDocument:
 
     Args:
         transcribes: it begins as a transcription session, which makes no answers.
-        expires_at: when it will be ended, in Unix seconds.
     """
 
     def __init__(
@@ -52,7 +68,6 @@ class SessionDocument:
         instructions: str,
         *,
         transcribes: bool = False,
-        expires_at: int | None = None,
     ) -> None:
         self._doc: Json = {
             "type": "realtime",
@@ -82,8 +97,6 @@ class SessionDocument:
                 },
             },
         }
-        if expires_at is not None:
-            self._doc["expires_at"] = expires_at
         if transcribes:
             self._become("transcription")
 
@@ -122,7 +135,8 @@ class SessionDocument:
             changes = {name: v for name, v in patch.items() if name not in _FIXED}
             _merge(self._doc, changes, "session")
             self.options()
-        except MalformedEvent:
+            _check_size(self._doc)
+        except Exception:
             self._doc = before
             raise
 
@@ -277,6 +291,16 @@ def lenient_format(side: Json) -> Json:
     return {}
 
 
+def _check_size(doc: Json) -> None:
+    if len(codec.write(doc)) > MAX_DOCUMENT_BYTES:
+        raise MalformedEvent(
+            "session_too_large",
+            f"The session's settings take more than {MAX_DOCUMENT_BYTES} bytes.",
+            remedy="Send fewer or shorter tools and instructions.",
+            param="session",
+        )
+
+
 def _context(
     docs: list[Json] | None, new_id: Callable[[str], str]
 ) -> tuple[Item | ItemReference, ...] | None:
@@ -297,6 +321,8 @@ def _transcription_prompt(doc: Json) -> str:
 
 def _merge(into: Json, patch: Json, path: str) -> None:
     for name, value in patch.items():
+        if name not in _KNOWN.get(path, (name,)) or (value is None and name in _SECTIONS):
+            continue  # nobody knows it, or nothing is said of it
         if name == "turn_detection":
             into[name] = _turn_detection_json(into.get(name), value)
         elif name == "format":

@@ -9,6 +9,9 @@ from duologue.wire.opus import CODED_HZ, FRAME_MS, OpusDecoder, OpusEncoder
 RATE_HZ = WIRE.rate_hz
 FRAME_SAMPLES = CODED_HZ * FRAME_MS // 1000
 
+MAX_DECODED_BYTES = 20 * RATE_HZ * SAMPLE_BYTES
+"""Sound of one message, which has 80 ms of it from unmute's clients: packets of silence unpack a thousandfold."""
+
 
 class Inlet:
     """A client's stream becomes samples at `RATE_HZ`; after a break it may begin anew."""
@@ -34,6 +37,9 @@ class Inlet:
         except MalformedEvent as error:
             parts, trouble, self._decoder = [], error, None
         for part in parts:
+            if len(pcm) > MAX_DECODED_BYTES:
+                self._decoder, trouble = None, _too_much()
+                break
             try:
                 pcm += self._take(part)
             except MalformedEvent as error:
@@ -89,6 +95,15 @@ class Outlet:
         pages = self.encode(bytes(self._coder[0].frame_bytes))
         self._is_silent = True
         return pages
+
+
+def _too_much() -> MalformedEvent:
+    return MalformedEvent(
+        "audio_too_long",
+        "One message may carry 20 seconds of sound.",
+        remedy="Send it in smaller pieces, and begin a new stream.",
+        param="audio",
+    )
 
 
 def _no_ogg() -> MalformedEvent:

@@ -169,3 +169,12 @@ def test_no_object_breaks_the_reader(chunks: list[dict[str, Any]]) -> None:
         assert isinstance(delta, TextDelta | CallDelta | Spent | CutShort)
     for chunk in chunks:
         is_bare(chunk)
+
+
+def test_an_emoji_that_was_cut_in_two_is_whole_again() -> None:
+    deltas = read({"content": "Well \ud83d"}, {"content": "\ude00 done"})
+    assert "".join(d.text for d in deltas if isinstance(d, TextDelta)) == "Well 😀 done"
+    lone = read({"content": "so \ude00 it"}, {"content": "goes \ud83d"})
+    text = "".join(d.text for d in lone if isinstance(d, TextDelta))
+    assert text.encode()  # it can be sent
+    assert text.startswith("so ")

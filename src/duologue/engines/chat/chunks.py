@@ -1,7 +1,8 @@
 """The pieces of a streamed chat completion, read as an answer. Servers differ: nothing is taken for granted.
 
 Known differences: calls without an id, without an index, or whole in one piece; arguments as an object; a name
-repeated in every piece; text as a list of parts; usage in every piece; a whole message instead of a delta.
+repeated in every piece; text as a list of parts; usage in every piece; a whole message instead of a delta; an emoji
+in two halves.
 """
 
 import json
@@ -14,6 +15,10 @@ from duologue.engines.chat.thoughts import ThoughtFilter
 from duologue.ports import CallDelta, CutShort, Delta, Spent, TextDelta
 
 _LIMITS = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+
+_HALF, _SECOND_HALF = "\ud800", "\udc00"
+"""Where UTF-16's first halves begin, and its second ones: some servers cut an emoji between them."""
 
 
 class NotAChunk(ValueError):
@@ -51,6 +56,7 @@ class ChunkReader:
         self._calls: list[_Call] = []
         self._spent: Spent | None = None
         self._cut: CutShort | None = None
+        self._half = ""  # of a character whose other half comes with the next piece
 
     def read(self, chunk: object) -> list[Delta]:
         """What a piece adds to the answer.
@@ -91,7 +97,9 @@ class ChunkReader:
         return deltas
 
     def _read_text(self, delta: Mapping[str, Any]) -> list[Delta]:
-        text = "".join(_text(delta.get(key)) for key in ("content", "refusal"))
+        text = self._half + "".join(_text(delta.get(key)) for key in ("content", "refusal"))
+        self._half = text[-1:] if _HALF <= text[-1:] < _SECOND_HALF else ""
+        text = _joined(text.removesuffix(self._half))
         spoken = self._thoughts.push(text) if text else ""
         return [TextDelta(spoken)] if spoken else []
 
@@ -153,6 +161,13 @@ def is_bare(chunk: object) -> bool:
     return not any(said.values()) and not choice.get("finish_reason")
 
 
+def _joined(text: str) -> str:
+    """Characters that were sent in two halves, made whole; a half that is alone stands for nothing."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def _random_id() -> str:
     return f"call_{secrets.token_hex(8)}"
 
@@ -179,7 +194,7 @@ def _text(value: object) -> str:
 
 def _json(value: object) -> str:
     """Arguments as JSON text, which is how most servers send them."""
-    return json.dumps(value) if isinstance(value, Mapping | list) else _text(value)
+    return json.dumps(value) if isinstance(value, Mapping | list) else _joined(_text(value))
 
 
 def _whole(value: object) -> int:
