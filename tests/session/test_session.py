@@ -679,3 +679,14 @@ async def test_a_client_may_cut_an_answer_that_is_still_being_sent(cancelled: bo
         assert 0 < len(item.text) < len(told) / 3
         await s.ask(TruncateItem, item_id, 0, 60_000)
         assert s.ear.last(ItemTruncated).audio_ms == 600
+
+
+async def test_who_hangs_up_in_the_middle_heard_what_was_sent() -> None:
+    async with stage(tts=FakeTts("tts_s=4")) as s:
+        await s.turn()
+        await s.quiet(1_000)
+        meters, sent_ms = s.world.meters, s.ear.sound_ms()
+    turn = meters.turns[-1]
+    assert turn.outcome == "hung up"
+    assert abs(turn.said_ms - sent_ms) < 2
+    assert 0 < turn.heard_ms <= turn.said_ms

@@ -601,3 +601,12 @@ def test_a_session_can_only_grow_so_far() -> None:
     )
     assert error["code"] == "session_too_large"
     assert w.document.json["tools"] == []
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_an_answer_of_no_words_cannot_be_asked_for(limit: int) -> None:
+    for event in (
+        {"type": "session.update", "session": {"type": "realtime", "max_output_tokens": limit}},
+        {"type": "response.create", "response": {"max_output_tokens": limit}},
+    ):
+        assert error_of(wire(), event)["param"] == "max_output_tokens"

@@ -24,6 +24,7 @@ from duologue.engines.events import EventQueue
 from duologue.ports import (
     Audio,
     CallDelta,
+    CutShort,
     Delta,
     EngineGone,
     Event,
@@ -304,13 +305,15 @@ class FakeLlm(_Fake):
             yield CallDelta(f"call_{zlib.crc32(heard.encode()):08x}", call.name, '{"said": true}')
             return
         words = f"You said {heard or 'nothing'}".split()
-        limit = min(self.policy.llm_tokens, prompt.options.max_output_tokens or 1_000_000)
-        words = (words + ["and", "so", "on"] * limit)[:limit]
+        wanted, limit = self.policy.llm_tokens, prompt.options.max_output_tokens or 1_000_000
+        words = (words + ["and", "so", "on"] * wanted)[: min(wanted, limit)]
         for number, word in enumerate(words):
             if number:
                 await self._pause()
             yield TextDelta(word + (" " if number + 1 < len(words) else "."))
         yield Spent(sum(len(str(item)) // 4 for item in prompt.items), len(words))
+        if limit < wanted:
+            yield CutShort("max_output_tokens")
 
     async def _pause(self) -> None:
         if self.policy.llm_ms > 0:

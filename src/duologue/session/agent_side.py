@@ -267,9 +267,13 @@ class AgentSide:
         return Window().fit(items, truncation, limit)
 
     def _resolve(self, item: Item | ItemReference) -> Item:
-        return (
-            self._desk.conversation.retrieve(item.id) if isinstance(item, ItemReference) else item
-        )
+        if not isinstance(item, ItemReference):
+            return item
+        try:
+            return self._desk.conversation.retrieve(item.id)
+        except StateConflict as error:
+            error.param = "response.input"
+            raise
 
     def _stop(self, reply_id: ReplyId, why: str) -> None:
         if reply_id not in self._replies:

@@ -201,6 +201,9 @@ class Session:
     def close(self) -> None:
         """The connection is gone: let go of everything that is not a task."""
         self.ended.set()
+        if self.turn is not None and not self.turn.outcome and self.mouth.line is not None:
+            self.turn.said_ms = int(self.mouth.sent_ms)
+            self.turn.heard_ms = int(self.mouth.heard_ms())
         self.mouth.stop()
         self.ears.close()
         self._world.pacer.forget(self)

@@ -144,7 +144,14 @@ def voice(doc: Any) -> str:
 
 
 def output_limit(doc: Any) -> int | None:
-    """`max_output_tokens`; None for no limit."""
+    """`max_output_tokens`; None for no limit.
+
+    Raises:
+        MalformedEvent: no answer could be so short.
+    """
+    if isinstance(doc, int) and doc < 1:
+        message = f"Invalid 'max_output_tokens': {doc}. It is 1 or more, or 'inf'."
+        raise MalformedEvent("invalid_value", message, param="max_output_tokens")
     return doc if isinstance(doc, int) else None
 
 
