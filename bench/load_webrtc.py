@@ -28,7 +28,7 @@ RATE_HZ = 48_000
 FRAME = RATE_HZ // 50
 
 
-class Microphone(MediaStreamTrack):
+class Microphone(MediaStreamTrack):  # type: ignore[misc]
     """The phrase, every five seconds."""
 
     kind = "audio"

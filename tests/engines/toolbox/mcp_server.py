@@ -1,3 +1,4 @@
+# mypy: disable-error-code="untyped-decorator"
 """A real MCP server for tests: the `mcp` package's own, over streamable HTTP, in a process of its own.
 
     with mcp_server() as server:
