@@ -45,7 +45,7 @@ from duologue.core.options import ReplyOptions, SessionOptions, Tool
 from duologue.core.policy import TurnPolicy
 from duologue.core.turn import Floor
 from duologue.engines.fakes import FakeLlm, FakeStt, FakeTts
-from duologue.ports import Delta, Prompt, SpeakLater, StreamOptions, TextDelta
+from duologue.ports import CallDelta, Delta, Prompt, SpeakLater, StreamOptions, TextDelta
 from duologue.session.journal import replay
 from tests.support.stage import stage
 
@@ -690,3 +690,25 @@ async def test_who_hangs_up_in_the_middle_heard_what_was_sent() -> None:
     assert turn.outcome == "hung up"
     assert abs(turn.said_ms - sent_ms) < 2
     assert 0 < turn.heard_ms <= turn.said_ms
+
+
+async def test_an_answer_may_speak_and_call_several_functions() -> None:
+    class Busy(FakeLlm):
+        async def respond(self, prompt: Prompt) -> AsyncIterator[Delta]:
+            yield TextDelta("One moment.")
+            yield CallDelta("call_a", "lamp", '{"on"')
+            yield CallDelta("call_b", "door", "")
+            yield CallDelta("call_a", "", ": true}")
+            yield CallDelta("call_b", "", "{}")
+
+    async with stage(llm=Busy(), tts=FakeTts("tts_s=0.5")) as s:
+        await s.ask(CreateReply, ReplyOptions())
+        await s.quiet(1_000)
+        ended = s.ear.last(ReplyEnded).reply
+        calls = {i.name: i.arguments for i in ended.output if isinstance(i, FunctionCall)}
+        assert calls == {"lamp": '{"on": true}', "door": "{}"}
+        assert [n.index for n in s.ear.of(OutputBegan)] == [0, 1, 2]
+        assert sorted(n.index for n in s.ear.of(OutputEnded)) == [0, 1, 2]
+        order = [n.item.id for n in s.ear.of(OutputBegan)]
+        assert [i.id for i in ended.output] == order  # whichever of them was over first
+        assert {i.status for i in ended.output} == {"completed"}

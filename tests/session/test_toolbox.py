@@ -157,7 +157,7 @@ async def test_functions_of_the_client_and_tools_of_servers_in_one_answer() -> N
         await s.settle()
         await ask(s)
         kinds = [type(item).__name__ for item in s.ear.last(ReplyEnded).reply.output]
-        assert kinds == ["ServerCall", "FunctionCall", "Message"]
+        assert kinds == ["Message", "ServerCall", "FunctionCall"]
         assert len(s.ear.of(ServerCallEnded)) == 1
 
 

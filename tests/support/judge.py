@@ -43,7 +43,7 @@ class Answer:
 
     aside: bool
     open: dict[int, dict[str, Any]] = field(default_factory=dict)
-    closed: list[str] = field(default_factory=list)
+    closed: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -302,7 +302,7 @@ class Referee:
             self._need(not answer.aside, "an answer out of band calls no tools of servers")
             state = "broken" if item["status"] == "incomplete" else "made"
             self._calls[item["id"]] = Call(e["response_id"], e["output_index"], state)
-        answer.closed.append(item["id"])
+        answer.closed[e["output_index"]] = item["id"]
 
     def _response_done(self, e: dict[str, Any]) -> None:
         response = e["response"]
@@ -311,7 +311,8 @@ class Referee:
         assert answer is not None
         self._need(not answer.open, "a response is done with items open")
         done = [item["id"] for item in response["output"]]
-        self._need(done == answer.closed, "its output is not its items")
+        in_order = [answer.closed[at] for at in sorted(answer.closed)]
+        self._need(done == in_order, "its output is not its items in their order")
         whole = self._whole.union(
             self._calls
         )  # tools may run longer than the response that called them

@@ -110,6 +110,7 @@ class Reply:
         self._message_index = 0
         self._calls: dict[str, tuple[int, str, FunctionCall | ServerCall]] = {}
         self._previous: dict[str, str | None] = {}
+        self._done: dict[int, OutputItem] = {}
         self._outputs = 0
         self._told = ""
         self._untold: deque[tuple[float, str]] = deque()  # (where its sound starts, text)
@@ -308,7 +309,9 @@ class Reply:
 
     def _close(self, index: int, item: OutputItem, told: str) -> None:
         self._desk.conversation.put(item)
-        self.state = replace(self.state, output=(*self.state.output, item))
+        self._done[index] = item
+        output = tuple(self._done[at] for at in sorted(self._done))
+        self.state = replace(self.state, output=output)
         previous = self._previous[item.id]
         aside = self.state.options.out_of_band
         self._desk.listener.tell(OutputEnded(self.state.id, index, item, told, previous, aside))
