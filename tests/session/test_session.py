@@ -712,3 +712,16 @@ async def test_an_answer_may_speak_and_call_several_functions() -> None:
         order = [n.item.id for n in s.ear.of(OutputBegan)]
         assert [i.id for i in ended.output] == order  # whichever of them was over first
         assert {i.status for i in ended.output} == {"completed"}
+
+
+async def test_a_truncate_that_is_refused_cuts_nothing() -> None:
+    async with stage(tts=FakeTts("tts_s=2")) as s:
+        await s.turn()
+        await s.quiet(600)
+        item_id = s.ear.last(OutputBegan).item.id
+        await s.ask(TruncateItem, item_id, 1, 100)
+        assert s.ear.last(Problem).error.code == "unsupported_content_type"
+        await s.quiet(3_000)
+        item = s.session.conversation.get(item_id)
+        assert isinstance(item, Message)
+        assert item.text == "".join(n.delta for n in s.ear.of(TextGrew))

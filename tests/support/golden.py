@@ -4,7 +4,6 @@ Ids are numbered in the order of their appearance, and runs of sound counted. To
 the test twice.
 """
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -12,13 +11,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from duologue.transports.realtime import RealtimeConnection
 from duologue.wire.dialect import Dialect
-from tests.support.scripted import Client
-from tests.support.stage import HandClock, LoudnessVad, scripted_world
+from tests.support.scripted import Client, connected_by
 
 GOLDEN = Path(__file__).parent.parent / "wire" / "golden"
-_ID = re.compile(r"(item|resp|conv|call)_[0-9a-f]{8,}")
+_ID = re.compile(r"\b(event|item|resp|conv|call)_[0-9a-f]{8,}(_\d+)?")
 
 Event = dict[str, Any]
 
@@ -51,36 +48,32 @@ class Tape:
 
 @asynccontextmanager
 async def taped(dialect: Dialect, **engines: Any) -> AsyncIterator[tuple[Client, Tape]]:
-    """A whole connection in scripted time with fake engines; at the end it must still have been well."""
-    clock, vad, tape = HandClock(), LoudnessVad(), Tape()
-    world = scripted_world(clock, vad, **engines)
-    connection = RealtimeConnection(dialect, world, "sess_test")
-    connection.on_open(tape)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(connection.converse())
-            await asyncio.sleep(0)
-            yield Client(clock, connection, tape), tape  # type: ignore[arg-type]
-            assert not tape.closed
-            assert connection.session is not None
-            assert connection.session.error is None
-            connection.on_close()
-    finally:
-        world.hearing.close()
+    """A whole connection in scripted time with fake engines, and all that it sends."""
+    tape = Tape()
+    async with connected_by(tape, dialect, **engines) as client:
+        yield client, tape
+
+
+class Names:
+    """Random ids -> names in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
+
+    def rename(self, text: str) -> str:
+        return _ID.sub(self._name, text)
+
+    def _name(self, found: "re.Match[str]") -> str:
+        if found[0] not in self._names:
+            self._counts[found[1]] = self._counts.get(found[1], 0) + 1
+            self._names[found[0]] = f"{found[1]}_{self._counts[found[1]]}"
+        return self._names[found[0]]
 
 
 def normal(events: list[Event]) -> list[Event]:
     """Events without what differs from run to run."""
-    names: dict[str, str] = {}
-    counts: dict[str, int] = {}
-
-    def name(found: "re.Match[str]") -> str:
-        kind = found[1]
-        if found[0] not in names:
-            counts[kind] = counts.get(kind, 0) + 1
-            names[found[0]] = f"{kind}_{counts[kind]}"
-        return names[found[0]]
-
+    names = Names()
     shown: list[Event] = []
     for event in events:
         if event["type"].endswith("audio.delta"):
@@ -90,7 +83,7 @@ def normal(events: list[Event]) -> list[Event]:
                 shown.append({"type": event["type"], "times": 1})
             continue
         rest = {key: value for key, value in event.items() if key != "event_id"}
-        shown.append(json.loads(_ID.sub(name, json.dumps(rest))))
+        shown.append(json.loads(names.rename(json.dumps(rest))))
     return shown
 
 

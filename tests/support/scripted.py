@@ -5,7 +5,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,6 +22,20 @@ from tests.support.stage import FRAME_MS, HandClock, LoudnessVad, scripted_world
 Event = dict[str, Any]
 ITEM_IDS = ["a", "b", "root", "item_unknown"]
 LOUD = (np.random.default_rng(5).standard_normal(24_000) * 12_000).clip(-32768, 32767)
+
+
+class End(Protocol):
+    """A socket's other end, which remembers what a client can be asked about."""
+
+    items: list[str]
+    responses: list[str]
+    closed: list[tuple[int, str]]
+
+    def send(self, data: bytes) -> None: ...
+
+    def unsent(self) -> int: ...
+
+    def close(self, code: int, reason: str = "") -> None: ...
 
 
 class Wire:
@@ -54,7 +68,7 @@ class Wire:
 class Client:
     """Sends what it is told to, in scripted time."""
 
-    def __init__(self, clock: HandClock, connection: RealtimeConnection, wire: Wire) -> None:
+    def __init__(self, clock: HandClock, connection: RealtimeConnection, wire: End) -> None:
         self._clock = clock
         self._connection = connection
         self._wire = wire
@@ -122,17 +136,24 @@ class Client:
 
 @asynccontextmanager
 async def connected(dialect: Dialect, **engines: Any) -> AsyncIterator[tuple[Client, Wire]]:
-    """A client and what it is sent; at the end the session must still have been well."""
+    """A client of the GA protocol and what it is sent, judged; see `connected_by`."""
+    wire = Wire()
+    async with connected_by(wire, dialect, **engines) as client:
+        yield client, wire
+
+
+@asynccontextmanager
+async def connected_by(wire: End, dialect: Dialect, **engines: Any) -> AsyncIterator[Client]:
+    """A client on this end of a socket; when it goes, the session must still have been well."""
     clock, vad = HandClock(), LoudnessVad()
     world: World = scripted_world(clock, vad, **engines)
-    wire = Wire()
     connection = RealtimeConnection(dialect, world, "sess_test")
     connection.on_open(wire)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.converse())
             await asyncio.sleep(0)
-            yield Client(clock, connection, wire), wire
+            yield Client(clock, connection, wire)
             assert not wire.closed
             assert connection.session is not None
             assert connection.session.error is None

@@ -8,7 +8,6 @@ change that is meant: `python -m tests.transports.test_golden` writes them anew,
 import asyncio
 import base64
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 from duologue.engines.fakes import FakeLlm, FakeStt, FakeTts
 from duologue.wire.realtime import RealtimeWire
 from duologue.wire.session_document import SessionDocument
+from tests.support.golden import Names
 from tests.support.scripted import Event, TimingStt, connected
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -141,23 +141,6 @@ ENGINES: dict[str, dict[str, Any]] = {
     "engines that fail": {"stt": FakeStt("fail=1"), "llm": FakeLlm("fail=1")}
 }
 """Other than the usual ones."""
-
-
-class Names:
-    """Random ids -> names in the order in which they came."""
-
-    def __init__(self) -> None:
-        self._names: dict[str, str] = {}
-        self._counts: dict[str, int] = {}
-
-    def rename(self, text: str) -> str:
-        return re.sub(r"\b(event|item|resp|conv|call)_[0-9a-f]{8,}(_\d+)?", self._name, text)
-
-    def _name(self, found: "re.Match[str]") -> str:
-        if found[0] not in self._names:
-            self._counts[found[1]] = self._counts.get(found[1], 0) + 1
-            self._names[found[0]] = f"{found[1]}_{self._counts[found[1]]}"
-        return self._names[found[0]]
 
 
 def shown(step: tuple[str, Any]) -> str:

@@ -40,12 +40,9 @@ def guard(settings: Settings) -> Guard:
 
 def effective_session(settings: Settings, session: dict[str, Any]) -> dict[str, Any]:
     """What `session.created` would show of a session with these settings."""
-    document = SessionDocument(
-        f"sess_{secrets.token_hex(10)}",
-        session.get("model") or settings.model,
-        settings.instructions,
-        transcribes=session.get("type") == "transcription",
-    )
+    intent = "transcription" if session.get("type") == "transcription" else ""
+    choice = Choice(model=session.get("model") or "", intent=intent)
+    document = _document(settings, f"sess_{secrets.token_hex(10)}", choice)
     check({"type": "session.update", "session": {"type": "realtime", **session}})
     document.update(session)
     return document.json

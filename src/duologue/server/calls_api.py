@@ -10,6 +10,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from duologue.core.errors import MalformedEvent
+from duologue.server import bodies
 from duologue.server.door import refusal
 from duologue.transports.admission import Visitor
 from duologue.transports.webrtc import Switchboard
@@ -97,7 +98,7 @@ async def _read(request: Request) -> tuple[str, dict[str, Any] | None]:
             f"An offer comes as '{SDP}', or as 'multipart/form-data' with the parts sdp and session; "
             f"this is '{kind[:64]}'.",
         )
-    body = await _body(request)
+    body = await bodies.receive(request, MAX_BODY_BYTES)
     offer, session = body, None
     if kind != SDP:
         parts = await _parts(request, body)
@@ -109,16 +110,6 @@ async def _read(request: Request) -> tuple[str, dict[str, Any] | None]:
         return offer.decode(), session
     except UnicodeDecodeError as error:
         raise MalformedEvent("invalid_sdp", "The SDP offer is no text.", param="sdp") from error
-
-
-async def _body(request: Request) -> bytes:
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > MAX_BODY_BYTES:
-            message = f"The body is larger than {MAX_BODY_BYTES} bytes."
-            raise MalformedEvent("request_too_large", message)
-    return bytes(data)
 
 
 async def _parts(request: Request, body: bytes) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from duologue.core.errors import MalformedEvent
+from duologue.server import bodies
 from duologue.server.auth import denied_by
 from duologue.server.client_secrets import (
     DEFAULT_LIFETIME_S,
@@ -101,12 +102,7 @@ def _described(fields: str) -> dict[str, Any]:
 
 async def _body(request: Request) -> dict[str, Any]:
     """The JSON object that was sent; an empty one if nothing was."""
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > MAX_BODY_BYTES:
-            message = f"The body is larger than {MAX_BODY_BYTES} bytes."
-            raise MalformedEvent("request_too_large", message)
+    data = await bodies.receive(request, MAX_BODY_BYTES)
     if not data.strip():
         return {}
     try:

@@ -172,17 +172,15 @@ class AgentSide:
 
     def truncate(self, item_id: str, heard_ms: int) -> int | None:
         """Cut an answer that is still being sent; the milliseconds kept, or None if it is no such answer."""
-        for reply, _ in self._replies.values():
-            if reply.item_id == item_id and not reply.over and reply.spoken.duration_ms:
-                return reply.truncate(heard_ms)
-        return None
+        found = self._speaker_of(item_id)
+        if found is None or found[1].over or not found[1].spoken.duration_ms:
+            return None
+        return found[1].truncate(heard_ms)
 
     def playback_stopped(self, item_id: str) -> None:
         """The client plays no more of this item."""
-        for reply_id, (reply, _) in self._replies.items():
-            if reply.item_id == item_id:
-                self._desk.tell(PlaybackStopped(self._desk.now, reply_id))
-                return
+        if (found := self._speaker_of(item_id)) is not None:
+            self._desk.tell(PlaybackStopped(self._desk.now, found[0]))
 
     def clear_output(self, ask: AskId) -> None:
         """The client plays no more of what we say, and wants no more of it."""
@@ -265,6 +263,13 @@ class AgentSide:
             return self._window.fit(tuple(self._desk.conversation), truncation, limit)
         items = tuple(i for i in options.context if not isinstance(i, ItemReference))
         return Window().fit(items, truncation, limit)
+
+    def _speaker_of(self, item_id: str) -> tuple[ReplyId, Reply] | None:
+        """The answer, of those not forgotten, whose message this item is."""
+        for reply_id, (reply, _) in self._replies.items():
+            if reply.item_id == item_id:
+                return reply_id, reply
+        return None
 
     def _resolve(self, item: Item | ItemReference) -> Item:
         if not isinstance(item, ItemReference):

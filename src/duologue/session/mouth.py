@@ -45,8 +45,6 @@ class Line(Protocol):
 class Output(Protocol):
     """Where the sound of an answer goes: a `Mouth`, or an `aside.Spout`."""
 
-    format: AudioFormat
-
     @property
     def sent_ms(self) -> float:
         """How much of it was sent."""

@@ -344,8 +344,10 @@ class Session:
                 "invalid_value", "'audio_end_ms' counts from 0.", param="audio_end_ms"
             )
         where = (command.item_id, command.content_index)
-        kept_ms = self._agent.truncate(command.item_id, command.audio_ms)
-        if kept_ms is None or command.content_index:
+        kept_ms = None
+        if command.content_index == 0:
+            kept_ms = self._agent.truncate(command.item_id, command.audio_ms)
+        if kept_ms is None:
             kept_ms = self.conversation.truncate(*where, command.audio_ms)
         self.listener.tell(ItemTruncated(*where, kept_ms))
         self._agent.playback_stopped(command.item_id)

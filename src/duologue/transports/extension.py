@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable
 
 from duologue.core.audio import samples_to_ms
-from duologue.core.errors import ClientError, MalformedEvent
+from duologue.core.errors import MalformedEvent
 from duologue.session.reply import Reply
 from duologue.session.session import Session
 from duologue.session.world import World
@@ -212,24 +212,15 @@ class ResumableConnection(RealtimeConnection):
         session.mouth.unpause("line")
 
     # --- in ---
-    def on_binary(self, data: bytes) -> None:
+    def _take_binary(self, session: Session, data: bytes) -> None:
         """A frame of the client's sound, and the silence that it left out before it."""
-        session = self.session
-        if session is None:
-            self._keep(data, binary=True)
-            return
-        try:
-            pcm = self.extended.binary(data)
-            if gap_ms := self.extended.take_gap_ms():
-                self._fill(session, gap_ms)
-            if pcm:
-                session.hear(pcm)
-            self._silence_ms = _deemed_ms(session)
-            self._send(self.extended.acknowledge())
-        except ClientError as error:
-            self._send((self.extended.error(error),))
-        except Exception as error:  # noqa: BLE001 - the outer wall of a connection: the others live on
-            session.fail(error)
+        pcm = self.extended.binary(data)
+        if gap_ms := self.extended.take_gap_ms():
+            self._fill(session, gap_ms)
+        if pcm:
+            session.hear(pcm)
+        self._silence_ms = _deemed_ms(session)
+        self._send(self.extended.acknowledge())
 
     def _fill(self, session: Session, gap_ms: float) -> None:
         """What was left out is silence; as much of it as has passed for silence already does not pass twice."""

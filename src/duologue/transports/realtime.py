@@ -68,35 +68,12 @@ class RealtimeConnection:
         self._socket = socket
 
     def on_bytes(self, data: bytes) -> None:
-        """The hot path: sound goes straight to the session's ears."""
-        session = self.session
-        if session is None:
-            self._keep(data, binary=False)
-            return
-        try:
-            pcm = self._wire.sound(data)
-            if pcm is None:
-                self._read(session, data)
-            elif pcm:
-                session.hear(pcm)
-        except ClientError as error:
-            self._send((self._wire.error(error),))
-        except Exception as error:  # noqa: BLE001 - the outer wall of a connection: the others live on
-            session.fail(error)
+        """See `websocket.Handler`."""
+        self._receive(data, binary=False)
 
     def on_binary(self, data: bytes) -> None:
-        """The same for binary messages."""
-        session = self.session
-        if session is None:
-            self._keep(data, binary=True)
-            return
-        try:
-            if pcm := self._wire.binary(data):
-                session.hear(pcm)
-        except ClientError as error:
-            self._send((self._wire.error(error),))
-        except Exception as error:  # noqa: BLE001 - the outer wall of a connection: the others live on
-            session.fail(error)
+        """See `websocket.Handler`."""
+        self._receive(data, binary=True)
 
     def on_goodbye(self, code: int) -> None:
         """The client closes properly; `on_close` follows."""
@@ -181,7 +158,7 @@ class RealtimeConnection:
         self.session = session
         early, self._early = self._early, []
         for binary, data in early:
-            (self.on_binary if binary else self.on_bytes)(data)
+            self._receive(data, binary=binary)
 
     def _greet(self) -> None:
         greeting = list(self._wire.greet())
@@ -189,6 +166,33 @@ class RealtimeConnection:
         if not greeting:
             loop = asyncio.get_running_loop()
             loop.call_later(HESITATION_S, lambda: self._send(self._wire.greet_late()))
+
+    def _receive(self, data: bytes, *, binary: bool) -> None:
+        session = self.session
+        if session is None:
+            self._keep(data, binary=binary)
+            return
+        try:
+            if binary:
+                self._take_binary(session, data)
+            else:
+                self._take_text(session, data)
+        except ClientError as error:
+            self._send((self._wire.error(error),))
+        except Exception as error:  # noqa: BLE001 - the outer wall of a connection: the others live on
+            session.fail(error)
+
+    def _take_text(self, session: Session, data: bytes) -> None:
+        """The hot path: sound goes straight to the session's ears."""
+        pcm = self._wire.sound(data)
+        if pcm is None:
+            self._read(session, data)
+        elif pcm:
+            session.hear(pcm)
+
+    def _take_binary(self, session: Session, data: bytes) -> None:
+        if pcm := self._wire.binary(data):
+            session.hear(pcm)
 
     def _read(self, session: Session, data: bytes) -> None:
         for step in self._wire.receive(data):

@@ -40,7 +40,6 @@ class Reception:
     Args:
         authorise: who a request comes from, or why it may not come in.
         dialects: by name, how to make each.
-        choose: reads an upgrade request.
 
     Attributes:
         is_open: engines are loaded and have run; before, and on the way down, connections are refused.

@@ -99,6 +99,7 @@ class SessionDocument:
         }
         if transcribes:
             self._become("transcription")
+        self._options = self._read()
 
     @property
     def json(self) -> Json:
@@ -134,18 +135,19 @@ class SessionDocument:
             self._become(patch.get("type") or before["type"])
             changes = {name: v for name, v in patch.items() if name not in _FIXED}
             _merge(self._doc, changes, "session")
-            self.options()
+            options = self._read()
             _check_size(self._doc)
         except Exception:
             self._doc = before
             raise
+        self._options = options
 
     def options(self) -> SessionOptions:
-        """As the session understands it.
+        """As the session understands it."""
+        return self._options
 
-        Raises:
-            MalformedEvent: a setting that is not served.
-        """
+    def _read(self) -> SessionOptions:
+        """Raises `MalformedEvent` for a setting that is not served."""
         sound_in, sound_out = self._doc["audio"]["input"], self._doc["audio"]["output"]
         transcription = sound_in["transcription"] or {}
         turn, speech, padding_ms = read.turn_detection(

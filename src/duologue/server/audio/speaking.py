@@ -12,9 +12,10 @@ from starlette.requests import ClientDisconnect
 
 from duologue.core.audio import SAMPLE_BYTES
 from duologue.core.capabilities import Role
-from duologue.core.errors import EngineLost
+from duologue.core.errors import EngineLost, MalformedEvent
 from duologue.core.sentences import Sentences
 from duologue.ports import Audio, EngineGone, EnginePool, EngineStream, Final, Say, TtsOptions
+from duologue.server import bodies
 from duologue.server.audio.encode import KINDS, RATE_HZ, Encoder, encoder
 from duologue.server.audio.outlet import EVENTS, Outlet
 from duologue.server.audio.refusals import Refusal, invalid, wrong
@@ -67,17 +68,14 @@ async def receive(request: Request) -> Speech:
     Raises:
         Refusal: it is too large, no JSON, or wrong.
     """
-    body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                message = f"The body is larger than {MAX_BODY_BYTES} bytes."
-                raise Refusal(413, "request_too_large", message)
+        body = await bodies.receive(request, MAX_BODY_BYTES)
+    except MalformedEvent as error:
+        raise Refusal(413, error.code, error.message) from error
     except ClientDisconnect as error:
         raise wrong("client_gone", "The client hung up while it sent its request.") from error
     try:
-        return Speech.model_validate_json(bytes(body))
+        return Speech.model_validate_json(body)
     except ValidationError as error:
         errors = error.errors(include_url=False)
         if errors[0]["type"] == "json_invalid":
