@@ -83,7 +83,7 @@ bench-formats: setup-dev ## CPU and traffic of each format of sound (EXTRAS=webr
 eval: setup-dev ## word error rate of the embedded STT, intelligibility of the embedded TTS
 	$(BIN)/python -m bench.eval $(ARGS)
 
-eval-turns: setup-dev ## turn-taking on recorded speech
+eval-turns: setup-dev ## turn-taking: recordings and made conversations, each policy beside the others
 	$(BIN)/python -m bench.eval_turns $(ARGS)
 
 soak: setup-dev ## sessions for minutes: memory, tasks and files must stay flat

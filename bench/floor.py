@@ -86,7 +86,7 @@ class Link(picows.WSListener):
         window, self.rest = self.rest[: 2 * WINDOW], self.rest[2 * WINDOW :]
         return window
 
-    def judged(self, probability: float) -> None:
+    def judged(self, probability: float, power: float) -> None:
         if not self.speaking:
             self.hot = self.hot + 1 if probability >= 0.5 else 0
             if self.hot == 2:
@@ -151,7 +151,7 @@ class Floor:
             for at, verdict in zip(shown, found, strict=True):
                 verdicts[at] = verdict
         for (link, _), verdict in zip(batch, verdicts, strict=True):
-            link.judged(verdict)
+            link.judged(verdict, 0.0)
 
     async def pace(self) -> None:
         while True:

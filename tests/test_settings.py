@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from duologue import settings
+from duologue.cli import serve
 from duologue.core.errors import SetupError
 
 NOWHERE = Path("no-such-file.toml")
@@ -20,7 +21,20 @@ def test_command_line_over_environment_over_file(
     assert loaded.no_auth is True
 
 
-@pytest.mark.parametrize("text", ["port = 'x'", "nix = 1", "lead_ms = 5", "engines = 'real'"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "port = 'x'",
+        "nix = 1",
+        "lead_ms = 5",
+        "engines = 'real'",
+        "turns = 'hasty'",
+        "max_turn_ms = 10",
+        "echo = 'on'",
+        "hang_up = 'perhaps'",
+        f"filler = '{'x' * 201}'",
+    ],
+)
 def test_what_cannot_be_is_refused_by_name(text: str, tmp_path: Path) -> None:
     file = tmp_path / "duologue.toml"
     file.write_text(text)
@@ -76,3 +90,25 @@ def test_lists_and_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUOLOGUE_API_KEY", "k")
     assert settings.variable("API_KEY") == "k"
     assert settings.variable("NIX") == ""
+
+
+def test_how_sessions_behave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = settings.load({}, NOWHERE)
+    assert (plain.turns, plain.max_turn_ms, plain.greeting, plain.filler) == ("", None, "", "")
+    assert (plain.hang_up, plain.echo) == (False, "auto")
+    file = tmp_path / "duologue.toml"
+    file.write_text("turns = 'patient'\nhang_up = true\ngreeting = 'Hello.'\n")
+    monkeypatch.setenv("DUOLOGUE_TURNS", "snappy")
+    monkeypatch.setenv("DUOLOGUE_MAX_TURN_MS", "30000")
+    monkeypatch.setenv("DUOLOGUE_HANG_UP", "false")
+    loaded = settings.load({"filler": "Wait."}, file)
+    assert (loaded.turns, loaded.max_turn_ms, loaded.hang_up) == ("snappy", 30_000, False)
+    assert (loaded.greeting, loaded.filler) == ("Hello.", "Wait.")
+    monkeypatch.setenv("DUOLOGUE_TURNS", "")
+    assert settings.load({}, file).turns == ""
+
+
+def test_every_setting_but_a_few_has_an_option() -> None:
+    options = {action.dest for action in serve.parser()._actions}
+    assert set(settings.Settings.__struct_fields__) - options == {"model", "models_dir"}
+    assert options - set(settings.Settings.__struct_fields__) == {"help"}

@@ -91,12 +91,14 @@ class Final:
         upto: sound (samples) or text (pieces) that this covers; what lies before need not be kept.
         text: the transcript since the last flush, where the engine is a recogniser.
         words: those of the text in order, where `SttOptions.word_times` asked and the engine knows.
+        confidence: how sure the recogniser is of its words, 0 to 1; None where it does not know.
     """
 
     id: int
     upto: int
     text: str = ""
     words: tuple[Word, ...] = ()
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,17 @@ class VoiceActivity(Protocol):
 
     def judge(self, slots: Sequence[int], windows: NDArray[np.float32]) -> Sequence[float]:
         """Probabilities for one window of each slot; `windows` is [slots, 512] within -1..1 at 16 kHz."""
+
+
+# --- the end of a turn, by its sound ---
+class TurnEnd(Protocol):
+    """A model that hears whether a speaker has finished."""
+
+    async def judge(self, pcm: bytes) -> float | None:
+        """Probability that they have: 16 kHz sound of the turn, its last seconds, up to and with the pause so far.
+
+        None at once if it is too busy to say; then it is decided without.
+        """
 
 
 # --- the responder ---

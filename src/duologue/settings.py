@@ -34,8 +34,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         tls: "auto" for a self-made certificate, or "CERT,KEY" files.
         engines: which set; fake: the policy of the fake one ("stt_ms=200,llm_tokens=20,fail=0.01").
         stt, tts: engines in order of preference, separated by commas: "whisper:/path,pocketsphinx".
+        turn_end: judge of turns by their sound; "none" for none. Empty: smart-turn where its file is.
         llm_url: an OpenAI-compatible server ("http://127.0.0.1:11434/v1"), with its model and key.
         instructions: the system prompt of sessions that set none.
+        turns: how sessions that set no turn detection begin: "patient", "balanced" or "snappy" (`semantic_vad` of
+            that eagerness); empty for the protocol's own, a fixed silence.
+        max_turn_ms: a turn that lasts so long is ended; the preset's own limit if not set.
+        greeting: said first in every session, unless somebody else is quicker; empty to wait for the user.
+        filler: said where a tool takes its time; empty for nothing.
+        hang_up: the language model may end a conversation after its goodbye.
+        echo: what is done about our own voice in the user's sound: "auto", "off" or "half_duplex".
         model: the name under which `/v1/models` lists what is loaded.
         max_sessions: conversations at a time.
         lead_ms: how far ahead of the listener an answer is sent.
@@ -55,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fake: str = ""
     stt: str = ""
     tts: str = ""
+    turn_end: str = ""
     llm_url: str = ""
     llm_model: str = ""
     llm_api_key: str = ""
@@ -62,11 +71,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         "You are a friendly voice assistant. Answer in one or two short spoken sentences, "
         "without lists or markup."
     )
+    turns: Literal["", "patient", "balanced", "snappy"] = ""
+    max_turn_ms: Annotated[int, msgspec.Meta(ge=1_000, le=600_000)] | None = None
+    greeting: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
+    filler: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    hang_up: bool = False
+    echo: Literal["auto", "off", "half_duplex"] = "auto"
     model: str = "duologue"
     max_sessions: Annotated[int, msgspec.Meta(ge=1)] = 200
     max_sessions_per_key: Annotated[int, msgspec.Meta(ge=0)] = 0
     requests_per_minute: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 0
-    lead_ms: Annotated[int, msgspec.Meta(ge=40, le=1_000)] = 120
+    lead_ms: Annotated[int, msgspec.Meta(ge=40, le=1_000)] = 80
     mcp_servers: str = ""
     journal_dir: str = ""
     models_dir: str = ""
@@ -159,6 +174,9 @@ _CHOICES = {
     "engines": "It is 'embedded' or 'fake'.",
     "log_level": "It is 'debug', 'info', 'warning' or 'error'.",
     "port": "It is a number from 0 to 65535.",
+    "turns": "It is 'patient', 'balanced' or 'snappy', or empty for the protocol's own turn detection.",
+    "max_turn_ms": "It is a number of milliseconds, from 1000 to 600000.",
+    "echo": "It is 'auto', 'off' or 'half_duplex'.",
 }
 
 

@@ -28,6 +28,7 @@ def test_several_engines_of_a_role_stand_in_the_order_of_preference() -> None:
         ("stt", "pocketsphinx"),
         ("tts", "fake-tts"),
         ("llm", "openai"),
+        ("turn", "smart-turn"),
     ]
 
 

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duologue.core.audio import Ms
+from duologue.core.cadence import Cadence
 from duologue.core.facts import SpeechStarted, SpeechStopped
 from duologue.core.speech import SpeechPolicy, SpeechSegmenter
 
@@ -85,3 +86,35 @@ def test_thresholds_are_policy() -> None:
     assert play([0.7, 0.81, 0.6], policy) == [SpeechStarted(Ms(32)), SpeechStopped(Ms(64))]
     with pytest.raises(AttributeError):
         policy.threshold = 0.1  # type: ignore[misc]
+
+
+def test_how_the_voice_fell_is_told_where_speech_ended() -> None:
+    segmenter = SpeechSegmenter(SpeechPolicy())
+    said, soft, silent = [(0.9, 100.0)] * 12, [(0.9, 1.0)] * 10, [(0.0, 0.01)] * 3
+    facts = [f for p, power in (*said, *soft, *silent) if (f := segmenter.feed(p, power=power))]
+    assert isinstance(facts[-1], SpeechStopped)
+    assert facts[-1].cadence is not None
+    assert facts[-1].cadence.fall_db == pytest.approx(20)
+    for p, power in soft:
+        segmenter.feed(p, power=power)
+    again = segmenter.pass_silence(512)
+    assert again is not None
+    assert again.cadence == Cadence(20.0, 0.0), "the loudest is that of the turn"
+    segmenter.turn_is_over()
+    fresh = [f for p, w in (*soft, *silent) if (f := segmenter.feed(p, power=w))]
+    assert isinstance(fresh[-1], SpeechStopped)
+    assert fresh[-1].cadence == Cadence(0.0, 0.0)
+
+
+def test_over_our_own_voice_one_window_that_is_sure_is_a_beginning() -> None:
+    def heard(probability: float, over_us: bool) -> bool:
+        return SpeechSegmenter(SpeechPolicy()).feed(probability, over_us=over_us) is not None
+
+    assert heard(0.95, True)
+    assert not heard(0.95, False)
+    assert not heard(0.8, True)
+    strict = SpeechSegmenter(SpeechPolicy(threshold=0.97))
+    assert strict.feed(0.95, over_us=True) is None
+    ends = SpeechSegmenter(SpeechPolicy())
+    ends.feed(0.95, over_us=True)
+    assert ends.feed(0.0, over_us=True) is None, "an end is as slow as ever"

@@ -24,6 +24,7 @@ from duologue.core.facts import (
     CompleteTranscript,
     Discard,
     DraftId,
+    DropRehearsal,
     Fact,
     FinishDraft,
     HoldOutput,
@@ -33,6 +34,7 @@ from duologue.core.facts import (
     PlaybackStopped,
     PolicyChanged,
     Refuse,
+    Rehearse,
     ReplyAsked,
     ReplyAudible,
     ReplyHeard,
@@ -48,9 +50,11 @@ from duologue.core.facts import (
     Tick,
     TranscriptFailed,
     TranscriptReady,
+    TurnJudged,
     UtteranceId,
 )
 from duologue.core.policy import TurnPolicy
+from duologue.core.presets import PRESETS
 from duologue.core.turn import HAS_REPLY, Floor, TurnMachine
 
 POLICIES = [
@@ -60,8 +64,11 @@ POLICIES = [
     TurnPolicy(create_response=False),
     TurnPolicy(detect=False, create_response=False),
     TurnPolicy(idle_ms=700),
+    TurnPolicy(max_turn_ms=1_000),
+    TurnPolicy(max_turn_ms=1_000, create_response=False),
+    *PRESETS.values(),
 ]
-TEXTS = st.sampled_from(["", "mhm", "stop", "what time is it"])
+TEXTS = st.sampled_from(["", "mhm", "stop", "what time is it", "because the"])
 
 
 class World:
@@ -82,6 +89,8 @@ class World:
         self.audible: set[ReplyId] = set()
         self.sent: set[ReplyId] = set()
         self.held: ReplyId | None = None
+        self.rehearsed: str | None = None
+        self.judged: set[DraftId] = set()
         self.wanted: set[AskId] = set()
         self.log: list[tuple[Fact, tuple[Order, ...]]] = []
 
@@ -131,7 +140,16 @@ class World:
                 assert self.utterances[utterance] == "committed"
                 assert {d for d, u in self.drafts.items() if u == utterance} <= self.answered
                 self.utterances[utterance] = "complete"
+            case Rehearse(utterance, text):
+                assert self.utterances[utterance] == "open"
+                assert text
+                assert self.rehearsed is None
+                self.rehearsed = text
+            case DropRehearsal():
+                assert self.rehearsed is not None
+                self.rehearsed = None
             case StartReply(reply, ask):
+                self.rehearsed = None
                 assert reply not in self.ever
                 self.ever.append(reply)
                 self.live.add(reply)
@@ -252,6 +270,12 @@ class AnyConversation(RuleBasedStateMachine):
         else:
             self.w.feed(TranscriptReady(at, utterance, draft, text))
 
+    @precondition(lambda self: self.w.drafts)
+    @rule(data=st.data(), probability=st.one_of(st.none(), st.floats(0, 1)))
+    def a_judgement_comes(self, data: Any, probability: float | None) -> None:
+        draft = data.draw(st.sampled_from(sorted(self.w.drafts)))
+        self.w.feed(TurnJudged(Ms(self.w.now), self.w.drafts[draft], draft, probability))
+
     @precondition(lambda self: self.w.utterances)
     @rule(data=st.data(), text=TEXTS)
     def a_partial_comes(self, data: Any, text: str) -> None:
@@ -332,6 +356,14 @@ class AnyConversation(RuleBasedStateMachine):
         assert {u for u, w in where if w == "committed"} == set(self.w.turn.state.pending)
         current = self.w.turn.state.utterance
         assert {u for u, w in where if w == "open"} == ({current.id} if current else set())
+
+    @invariant()
+    def what_is_begun_early_may_still_come_true(self) -> None:
+        """The machine and whoever rehearses agree, and nobody speaks on."""
+        state = self.w.turn.state
+        assert (self.w.rehearsed is not None) == state.rehearsed
+        if state.rehearsed and state.utterance is not None:
+            assert not state.talking()
 
     @invariant()
     def it_never_goes_deaf(self) -> None:

@@ -42,7 +42,7 @@ class Input:
     def may_skip(self) -> bool:
         return self.skip
 
-    def judged(self, probability: float) -> None:
+    def judged(self, probability: float, power: float) -> None:
         self.windows.pop(0)
         self.verdicts.append(probability)
 

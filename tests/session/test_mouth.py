@@ -1,7 +1,10 @@
 from dataclasses import dataclass, field
 
+import numpy as np
+import pytest
+
 from duologue.core.audio import AudioFormat
-from duologue.session.mouth import AHEAD_MS, Mouth
+from duologue.session.mouth import AHEAD_MS, HUSH_MS, Mouth
 from duologue.session.pacer import Pacer
 
 
@@ -16,10 +19,12 @@ class Hand:
 class Line:
     heard: list[str] = field(default_factory=list)
     frames: list[tuple[float, int]] = field(default_factory=list)
+    sound: bytearray = field(default_factory=bytearray)
     clock: Hand = field(default_factory=Hand)
 
     def send(self, pcm: bytes) -> None:
         self.frames.append((self.clock.now, len(pcm)))
+        self.sound += pcm
 
     def audible(self) -> None:
         self.heard.append("audible")
@@ -104,8 +109,8 @@ def test_holding_sends_nothing_and_going_on_loses_nothing() -> None:
     run(pacer, clock, 200)
     m.hold()
     run(pacer, clock, 500)
-    assert line.ms == 320
-    assert m.heard_ms() == 320
+    assert line.ms == 340  # one frame to fade in
+    assert m.heard_ms() == 340
     m.resume()
     m.finish()
     run(pacer, clock, 1200)
@@ -270,3 +275,128 @@ def test_what_did_not_arrive_is_waited_for() -> None:
     assert line.ms == before
     run(pacer, clock, 100)
     assert line.ms > before
+
+
+# --- fading ---
+LEVEL = 9_000
+
+
+def even(ms: float, rate_hz: int = 24_000) -> bytes:
+    return np.full(int(ms * rate_hz / 1000), LEVEL, "<i2").tobytes()
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 24_000, 48_000])
+def test_a_held_answer_fades_within_a_frame_and_comes_back_as_softly(rate_hz: int) -> None:
+    m, _, pacer, clock = mouth()
+    m.begin(line := Line(clock=clock), AudioFormat(rate_hz))
+    m.push(even(1000, rate_hz))
+    run(pacer, clock, 200)
+    before = len(line.frames)
+    m.hold()
+    assert len(line.frames) == before + 1  # at once, not at the next tick
+    m.hold()
+    run(pacer, clock, 500)
+    assert len(line.frames) == before + 1
+    m.resume()
+    m.finish()
+    run(pacer, clock, 1200)
+    sound = np.frombuffer(bytes(line.sound), "<i2").astype(int)
+    assert len(sound) == rate_hz  # no sample is lost, or sent twice
+    frame = rate_hz // 50
+    out, back = sound[before * frame :][:frame], sound[(before + 1) * frame :][:frame]
+    steps = np.diff(np.concatenate((sound[: before * frame][-1:], out, back)))
+    assert np.abs(steps).max() < LEVEL * np.pi / 2 / (frame // 2) * 1.05  # no click
+    assert not out[frame // 2 :].any()
+    assert (back[frame // 2 :] == LEVEL).all()
+    rest = np.concatenate((sound[: before * frame], sound[(before + 2) * frame :]))
+    assert (rest == LEVEL).all()
+    assert m.underruns == 0
+
+
+def test_a_listener_that_obeys_fades_by_itself() -> None:
+    m, line, pacer, clock = mouth()
+    m.is_obeyed = True
+    m.push(even(1000))
+    run(pacer, clock, 200)
+    m.hold()
+    m.resume()
+    m.finish()
+    run(pacer, clock, 1200)
+    assert line.sound == even(1000)
+
+
+def test_where_nothing_can_be_heard_nothing_fades() -> None:
+    m, line, pacer, clock = mouth()
+    m.hold()  # nothing was said yet
+    m.push(even(300))
+    assert line.frames == []
+    m.resume()
+    assert line.sound == b""
+    run(pacer, clock, 20)
+    assert line.sound == even(120)
+    run(pacer, clock, 600)
+    m.hold()  # the listener ran dry, and nothing more is here
+    m.push(even(100))
+    m.resume()
+    m.finish()
+    run(pacer, clock, 400)
+    assert line.sound == even(400)
+    m.begin(line := Line(clock=clock))
+    m.push(even(300))
+    m.pause("client")
+    m.hold()  # the client's player stands still
+    m.resume()
+    m.unpause("client")
+    m.finish()
+    run(pacer, clock, 400)
+    assert line.sound == even(300)
+
+
+def test_what_fades_in_once_does_not_fade_in_twice() -> None:
+    m, line, _, clock = mouth()
+    m.push(even(600))
+    m.hold()
+    m.begin(line := Line(clock=clock))  # the next answer begins at its full level
+    m.push(even(100))
+    assert line.sound == even(100)
+
+
+def test_a_listener_that_ran_dry_is_not_given_a_frame_to_fade() -> None:
+    m, line, _, clock = mouth()
+    m.push(even(1000))
+    clock.now += 300  # the loop stalled, and speech was heard before the pacer came round
+    m.hold()
+    assert line.sound == even(120)
+
+
+def test_a_hush_is_a_hold_that_nobody_decided_and_cannot_last() -> None:
+    m, line, pacer, clock = mouth()
+    m.push(sound(2000))
+    m.hush(True)
+    assert line.ms == 140, "one frame to fade in"
+    run(pacer, clock, 200)
+    assert line.ms == 140
+    m.hush(False)
+    run(pacer, clock, 20)
+    assert line.ms == 260, "the listener has run dry, and is given its lead again"
+    m.hush(True)
+    said = line.ms
+    run(pacer, clock, int(HUSH_MS) - 20)
+    assert line.ms == said + 20
+    run(pacer, clock, 40)
+    assert line.ms > said + 20, "the ears have forgotten it"
+    assert not m.underruns
+
+
+def test_a_hush_that_becomes_a_hold_fades_once() -> None:
+    m, line, pacer, clock = mouth()
+    m.push(sound(2000))
+    m.hush(True)
+    m.hold()
+    m.hush(False)
+    run(pacer, clock, 200)
+    assert line.ms == 140
+    assert m.is_held
+    m.resume()
+    run(pacer, clock, 20)
+    assert line.ms > 140

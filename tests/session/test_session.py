@@ -124,7 +124,10 @@ async def test_the_first_sound_comes_right_after_the_silence() -> None:
         first = s.ear.frames[0][0]
         assert 500 <= first - ended <= 500 + 60
         turn = s.world.meters.turns[0]
-        assert turn.reasons == ["turn ended: silence of 500 ms"]
+        assert turn.reasons == [
+            "turn ended: silence of 500 ms",
+            "the answer was begun early",
+        ]
         assert list(turn.marks) == [
             "end_of_turn",
             "final_transcript",
@@ -201,8 +204,10 @@ async def test_speaking_over_the_answer_stops_it_and_only_heard_words_were_said(
         await s.quiet(1500)
         await s.speak(200)
         held = s.ear.sound_ms()
-        await s.speak(400)
+        await s.speak(TurnPolicy().barge_in_ms - 240)
         assert s.ear.sound_ms() == held  # silent at once, before anything was decided
+        assert not s.ear.of(ReplyEnded)
+        await s.speak(80)
         ended = s.ear.last(ReplyEnded).reply
         assert (ended.status, ended.reason) == ("cancelled", "turn_detected")
         said = s.ear.of(TextGrew)[0].delta
@@ -249,7 +254,7 @@ async def test_the_clients_truncate_wins_and_is_clamped_to_what_was_sent() -> No
     async with stage(tts=FakeTts("tts_s=4")) as s:
         await s.turn()
         await s.quiet(1500)
-        await s.speak(700)
+        await s.speak(TurnPolicy().barge_in_ms + 100)
         item = s.ear.last(ReplyEnded).reply.output[0]
         await s.ask(TruncateItem, item.id, 0, 500)
         assert s.ear.last(ItemTruncated).audio_ms == 500
@@ -265,9 +270,9 @@ async def test_speech_over_the_tail_of_an_answer_is_the_next_turn() -> None:
         await s.turn(quiet_ms=540)
         while not s.ear.of(ReplyEnded):
             await s.quiet(20)
-        await s.speak(100)
-        floors = [s.session.floor]
         await s.speak(60)
+        floors = [s.session.floor]
+        await s.speak(100)
         floors.append(s.session.floor)
         assert floors == [Floor.OVERLAP, Floor.USER]  # the last of it was heard meanwhile
         assert s.ear.last(ReplyEnded).reply.status == "completed"

@@ -173,6 +173,7 @@ def scripted_world(
     tts: Any = None,
     llm: Any = None,
     tools: Any = None,
+    turn_end: Any = None,
     owed_timeout_s: float = 5.0,
 ) -> World:
     """What sessions share, in time that is set by hand; fakes where no engine is given."""
@@ -189,6 +190,7 @@ def scripted_world(
         meters=Meters(clock),
         clock=clock,
         tool_servers=tools,
+        turn_end=turn_end,
     )
 
 
@@ -200,6 +202,7 @@ async def stage(
     tts: Any = None,
     llm: Any = None,
     tools: Any = None,
+    turn_end: Any = None,
     journal: Path | None = None,
     owed_timeout_s: float = 5.0,
 ) -> AsyncIterator[Stage]:
@@ -209,7 +212,7 @@ async def stage(
     """
     before = asyncio.all_tasks()
     clock, vad = HandClock(), LoudnessVad()
-    engines = {"stt": stt, "tts": tts, "llm": llm, "tools": tools}
+    engines = {"stt": stt, "tts": tts, "llm": llm, "tools": tools, "turn_end": turn_end}
     world = scripted_world(clock, vad, **engines, owed_timeout_s=owed_timeout_s)
     if journal is not None:
         world.journal = lambda sid, policy: Journal(journal, sid, policy)

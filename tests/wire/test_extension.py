@@ -87,6 +87,16 @@ def test_what_a_client_may_say() -> None:
         ("duologue.ack", {"sequence": 1.5}, "invalid_value", "sequence"),
         ("duologue.ack", {"sequence": -1}, "invalid_value", "sequence"),
         ("duologue.output.hold", {"event_id": "x" * 600}, "invalid_value", "event_id"),
+        ("duologue.configure", {"event_id": "x" * 600}, "invalid_value", "event_id"),
+        ("duologue.configure", {"turns": "hasty"}, "invalid_value", "turns"),
+        ("duologue.configure", {"turns": 3}, "invalid_value", "turns"),
+        ("duologue.configure", {"max_turn_ms": 999}, "invalid_value", "max_turn_ms"),
+        ("duologue.configure", {"max_turn_ms": 600_001}, "invalid_value", "max_turn_ms"),
+        ("duologue.configure", {"idle_timeout_ms": 4_999}, "invalid_value", "idle_timeout_ms"),
+        ("duologue.configure", {"filler": "x" * 201}, "invalid_value", "filler"),
+        ("duologue.configure", {"greeting": "x" * 1001}, "invalid_value", "greeting"),
+        ("duologue.configure", {"hang_up": "yes"}, "invalid_value", "hang_up"),
+        ("duologue.configure", {"echo": "on"}, "invalid_value", "echo"),
     ],
 )
 def test_what_it_may_not(kind: str, fields: Event, code: str, param: str) -> None:
@@ -96,7 +106,7 @@ def test_what_it_may_not(kind: str, fields: Event, code: str, param: str) -> Non
 
 
 words = st.sampled_from(
-    ["type", "event_id", "item_id", "played_ms", "sequence", "duologue.played", "duologue.ack"]
+    ["type", "event_id", "item_id", "played_ms", "sequence", "turns", "hang_up", "duologue.ack"]
 )
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | words,
@@ -105,11 +115,17 @@ plain = st.recursive(
 )
 
 
-@given(st.dictionaries(words, plain, max_size=5), st.sampled_from(["played", "ack", "x", ""]))
+@given(
+    st.dictionaries(words, plain, max_size=5),
+    st.sampled_from(["played", "ack", "configure", "x", ""]),
+)
 def test_nothing_that_is_said_breaks_it(fields: Event, kind: str) -> None:
     event = {**fields, "type": f"duologue.{kind}"}
     for step in extended().receive(json.dumps(event).encode()):
-        assert isinstance(step, Played) or json.loads(step)["type"] == "error"  # type: ignore[arg-type]
+        if isinstance(step, bytes):
+            assert json.loads(step)["type"] in ("error", "duologue.configured")
+        else:
+            assert isinstance(step, Played | SetOptions)
 
 
 @given(st.lists(st.binary(max_size=60), max_size=5), st.sampled_from(["pcm", "pcmu", "opus"]))

@@ -16,6 +16,7 @@ from duologue.transports.reception import MakeDialect
 from duologue.transports.websocket import Rejection, UpgradeRequest
 from duologue.wire.beta import BetaWire
 from duologue.wire.choosing import BETA, GA, UNMUTE, Choice
+from duologue.wire.configuring import Defaults
 from duologue.wire.realtime import RealtimeWire
 from duologue.wire.session_document import SessionDocument
 from duologue.wire.unmute import UnmuteOrGa
@@ -75,6 +76,14 @@ def _document(settings: Settings, session_id: str, choice: Choice) -> SessionDoc
         choice.model or settings.model,
         settings.instructions,
         transcribes=choice.intent == "transcription",
+        defaults=Defaults(
+            turns=settings.turns,
+            max_turn_ms=settings.max_turn_ms,
+            filler=settings.filler,
+            hang_up=settings.hang_up,
+            greeting=settings.greeting,
+            echo=settings.echo,
+        ),
     )
 
 

@@ -83,6 +83,9 @@ class House:
                 finally:
                     self.reception.is_open = False
                     self.world.hearing.close()
+                    for part in self.parts:
+                        if part.engine is not None:
+                            part.engine.close()
 
     async def _load(self) -> None:
         """One after another, so that none slows another's start or is measured beside it."""
@@ -90,7 +93,7 @@ class House:
             try:
                 await part.bring_up()
             except EngineError as error:
-                if not self._has_other(part):
+                if not (part.is_optional or self._has_other(part)):
                     raise
                 log.warning("! %s %s cannot be used: %s", part.role, part.name, error)
                 continue
@@ -156,6 +159,9 @@ def build(settings: Settings) -> House:
     engines += parts.pooled(Role.TTS, parts.tts_names(settings), settings.models_folder)
     responder, llm = parts.responder(settings)
     engines.append(llm)
+    turn_end = parts.turn_end(settings)
+    if turn_end is not None:
+        engines.append(turn_end)
     chains: dict[Role, list[Any]] = {Role.STT: [], Role.TTS: []}
     resilient = ResilientPool(chains)
     journals = _journal_folder(settings)
@@ -172,6 +178,7 @@ def build(settings: Settings) -> House:
         else None,
         lead_ms=settings.lead_ms,
         tool_servers=mcp_servers,
+        turn_end=turn_end.engine if turn_end is not None else None,
     )
     guard = doors.guard(settings)
     reception = Reception(

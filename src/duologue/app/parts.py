@@ -33,6 +33,8 @@ class Part:
     state: str = "waiting"
     took_s: float | None = None
     error: str | None = None
+    is_optional: bool = False
+    engine: Any = None
 
     async def bring_up(self) -> None:
         """Load it and run it once; a failure is kept, and raised.
@@ -110,6 +112,29 @@ def responder(settings: Settings) -> tuple[Responder, Part]:
     spec, argument = registry.find(name, Role.LLM)
     responder = spec.make(argument)
     return responder, Part(Role.LLM, name, spec.about, lambda: load_here(responder))
+
+
+def turn_end(settings: Settings) -> Part | None:
+    """What judges by sound whether a speaker has finished; without its file a server runs all the same.
+
+    Returns:
+        None where none is wanted, and for fake engines unless one is asked for.
+    """
+    name = settings.turn_end or ("none" if settings.engines == "fake" else "smart-turn")
+    if name == "none":
+        return None
+    spec, argument = registry.find(name, Role.TURN)
+    if spec.locate is not None:
+        argument = spec.locate(argument, settings.models_folder)
+    judge = spec.make(argument)
+    return Part(
+        Role.TURN,
+        spec.name,
+        spec.about,
+        lambda: load_here(judge),
+        is_optional=not settings.turn_end,
+        engine=judge,
+    )
 
 
 async def load_here(engine: Any) -> None:

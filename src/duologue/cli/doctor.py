@@ -23,6 +23,7 @@ NEEDED = {Role.VAD: "detect speech", Role.STT: "understand", Role.LLM: "answer",
 
 OPTIONAL_ENGINES = {
     "whisper": "conversation-grade hearing",
+    "smart-turn": "an ear for whether a speaker has finished",
     "flite": "the clearest embedded English voice",
 }
 

@@ -42,10 +42,16 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--fake", metavar="POLICY", help="stt_ms=0,llm_tokens=20,tts_s=2,fail=0.01,…")
     p.add_argument("--stt", metavar="NAME[:ARG],…", help="recognisers, best first: whisper:/path")
     p.add_argument("--tts", metavar="NAME[:ARG],…", help="voices, best first: flite,espeak")
+    p.add_argument(
+        "--turn-end",
+        metavar="NAME[:ARG]",
+        help="judge of turns by their sound; none for none (smart-turn, where its file is)",
+    )
     p.add_argument("--llm-url", help="OpenAI-compatible server: http://127.0.0.1:11434/v1")
     p.add_argument("--llm-model", help="its model; the first one if not said")
     p.add_argument("--llm-api-key", help="its key (better: DUOLOGUE_LLM_API_KEY)")
     p.add_argument("--instructions", help="the default system prompt")
+    _add_manners(p)
     p.add_argument("--max-sessions", type=int, help="conversations at a time (200)")
     p.add_argument(
         "--max-sessions-per-key", type=int, help="of a key without a limit of its own (none)"
@@ -60,6 +66,24 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--journal-dir", help="write each session's journal here (holds what was said)")
     p.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     return p
+
+
+def _add_manners(p: argparse.ArgumentParser) -> None:
+    """How sessions behave whose client says nothing of it."""
+    p.add_argument(
+        "--turns",
+        choices=("patient", "balanced", "snappy"),
+        help="when a turn is over, by sound and words (a fixed silence of 500 ms)",
+    )
+    p.add_argument("--max-turn-ms", type=int, metavar="MS", help="a longer turn is ended")
+    p.add_argument("--greeting", metavar="TEXT", help="said first in every session")
+    p.add_argument("--filler", metavar="TEXT", help="said where a tool takes its time")
+    p.add_argument("--hang-up", action="store_true", help="the model may end a conversation")
+    p.add_argument(
+        "--echo",
+        choices=("auto", "off", "half_duplex"),
+        help="our own voice in the user's sound (auto)",
+    )
 
 
 def main(argv: list[str]) -> int:

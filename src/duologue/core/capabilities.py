@@ -11,6 +11,7 @@ class Role(StrEnum):
     STT = "stt"
     LLM = "llm"
     TTS = "tts"
+    TURN = "turn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Capabilities:
         streaming: gives results while sound or text still comes.
         word_times: knows when each word is spoken.
         translates: can give what is said in another language as English text.
+        acts: being asked does things beside finding words (sets timers), so its answers are never begun early.
         holds_gil: its work keeps Python's lock, so it belongs in a process of its own.
         voices: names by which a client may ask for a voice; there may be more than are listed.
         max_streams: how many streams one instance serves at a time; one more is refused at once.
@@ -35,6 +37,7 @@ class Capabilities:
     word_times: bool = False
     translates: bool = False
     holds_gil: bool = False
+    acts: bool = False
     voices: tuple[str, ...] = ()
     max_streams: int = 1
     ram_mib: int = 0

@@ -266,7 +266,8 @@ class Conversation:
         kept = min(heard_ms, int(part.sent_ms))
         shorter = replace(part, text=part.spoken.heard_until(kept), sent_ms=float(kept))
         parts = (*item.parts[:content_index], shorter, *item.parts[content_index + 1 :])
-        self._replace(replace(item, parts=parts))
+        status: Status = "incomplete" if kept < int(part.sent_ms) else item.status
+        self._replace(replace(item, parts=parts, status=status))
         return kept
 
     def _replace(self, item: Item) -> None:

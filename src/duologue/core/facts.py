@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NewType
 
 from duologue.core.audio import Ms
+from duologue.core.cadence import Cadence
 from duologue.core.policy import TurnPolicy
 
 UtteranceId = NewType("UtteranceId", int)
@@ -39,7 +40,15 @@ class SpeechStarted(Fact):
 
 @dataclass(frozen=True, slots=True)
 class SpeechStopped(Fact):
-    """Speech ended at `at`."""
+    """Speech ended at `at`.
+
+    Attributes:
+        cadence: how the voice fell there; None if that is not known.
+        is_murmur: it was a short hum behind closed lips, and no word.
+    """
+
+    cadence: Cadence | None = None
+    is_murmur: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +72,12 @@ class TextHeard(Fact):
 
 @dataclass(frozen=True, slots=True)
 class TranscriptReady(Fact):
-    """The final transcript of one draft; empty if nothing was said."""
+    """The final transcript of one draft; empty if nothing was said. `confidence` (0 to 1) is the recogniser's own."""
 
     utterance: UtteranceId
     draft: DraftId
     text: str
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,19 @@ class TranscriptFailed(Fact):
     utterance: UtteranceId
     draft: DraftId
     code: str
+
+
+# --- from the acoustic model ---
+@dataclass(frozen=True, slots=True)
+class TurnJudged(Fact):
+    """By the sound of it, the speaker has finished with this probability; None if nobody could say.
+
+    It is about the pause in which the draft was asked for.
+    """
+
+    utterance: UtteranceId
+    draft: DraftId
+    probability: float | None
 
 
 # --- from the reply ---
@@ -162,6 +185,7 @@ AnyFact = (
     | TextHeard
     | TranscriptReady
     | TranscriptFailed
+    | TurnJudged
     | ReplyAudible
     | ReplySent
     | ReplyHeard
@@ -224,6 +248,19 @@ class CompleteTranscript:
     utterance: UtteranceId
     text: str
     failed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearse:
+    """Begin the answer that would follow if the turn ended now with this text; nobody is to notice."""
+
+    utterance: UtteranceId
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropRehearsal:
+    """The turn goes on: what was begun early answers nothing any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +330,8 @@ Order = (
     | AnnounceSpeech
     | CommitUtterance
     | CompleteTranscript
+    | Rehearse
+    | DropRehearsal
     | StartReply
     | StopReply
     | HoldOutput

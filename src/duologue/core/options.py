@@ -14,6 +14,10 @@ from duologue.core.tool_servers import ToolServer
 Noise = Literal["as it is", "near", "far"]
 """Where the microphone is: at the mouth, or across the room."""
 
+Echo = Literal["auto", "off", "half_duplex"]
+"""What is done about our own voice in the microphone: judged by what was played; nothing; or what comes while we
+speak is not listened to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tool:
@@ -74,6 +78,10 @@ class SessionOptions:
         noise: what is done about noise in the user's sound.
         truncation: what becomes of a conversation that outgrows the language model.
         answers: responses are made at all; a transcription session makes none.
+        filler: said while a tool runs that nobody has said a word about; empty for nothing.
+        hang_up: the language model may end the conversation.
+        echo: what is done about our own voice in the user's sound.
+        greeting: said first, unless somebody else is quicker; empty to wait for the user.
     """
 
     reply: ReplyOptions = field(default_factory=ReplyOptions)
@@ -87,3 +95,7 @@ class SessionOptions:
     noise: Noise = "as it is"
     truncation: Truncation = field(default_factory=Truncation)
     answers: bool = True
+    filler: str = ""
+    hang_up: bool = False
+    greeting: str = ""
+    echo: Echo = "auto"

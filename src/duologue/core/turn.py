@@ -36,9 +36,12 @@ from duologue.core.facts import (
     TextHeard,
     TranscriptFailed,
     TranscriptReady,
+    TurnJudged,
 )
-from duologue.core.policy import TurnPolicy, says_something
+from duologue.core.policy import LEAST_CONFIDENCE, TurnPolicy
 from duologue.core.turn_state import TurnState
+from duologue.core.utterance import Utterance
+from duologue.core.wording import says_something, words_said
 
 
 class Floor(Enum):
@@ -74,6 +77,10 @@ class WordsHeard(Fact):
 
 class NothingHeard(Fact):
     """What was just said has none."""
+
+
+class Murmured(Fact):
+    """What was just said was a hum."""
 
 
 class PushToTalk(Fact):
@@ -129,12 +136,18 @@ RULES: Mapping[Floor, Row] = {
     },
     USER: {
         SpeechStopped: (_go(PAUSE, do.pause),),
+        Waited: (
+            _go(THINKING, do.end_long_turn, T.answers),
+            _go(STAY, do.end_long_turn_unanswered),
+        ),
         ClearAsked: (_go(OPEN, do.clear),),
         ReplyAsked: (_go(STAY, do.refuse_reply, T.is_asked), _go(STAY, do.defer)),
         PushToTalk: (_go(OPEN, do.stop_detecting),),
     },
     PAUSE: {
         SpeechStarted: (_go(USER, do.carry_on),),
+        WordsHeard: (_go(STAY, do.rehearse, T.rehearses),),
+        NothingHeard: (_go(THINKING, do.end_turn, T.only_noise),),
         Waited: (
             _go(STAY, do.draft, T.draft_is_due),
             _go(OPEN, do.end_turn_wordless, T.nothing_said),
@@ -169,7 +182,10 @@ RULES: Mapping[Floor, Row] = {
             _go(STAY, do.carry_on, T.pausing),
             _go(STAY, do.begin_aloud),
         ),
-        WordsHeard: (_go(PAUSE, do.barge_in, T.undecided),),
+        WordsHeard: (
+            _go(USER, do.barge_in, T.undecided, T.talking),
+            _go(PAUSE, do.barge_in, T.undecided),
+        ),
         NothingHeard: (_go(STAY, do.forget, T.undecided),),
         ReplySent: (_go(STAY, do.note_sent),),
         ReplyHeard: (_go(OPEN, do.release),),
@@ -187,6 +203,7 @@ RULES: Mapping[Floor, Row] = {
         Waited: (_go(USER, do.barge_in, T.talking), _go(AGENT, do.resume)),
         WordsHeard: (_go(USER, do.barge_in, T.talking), _go(PAUSE, do.barge_in)),
         NothingHeard: (_go(AGENT, do.resume_and_forget, T.pausing),),
+        Murmured: (_go(AGENT, do.resume_and_forget),),
         ReplySent: (_go(STAY, do.note_sent),),
         ReplyHeard: (_go(OPEN, do.release),),
         PlaybackStopped: (_go(OPEN, do.release, T.all_sent),),
@@ -242,16 +259,18 @@ class TurnMachine:
         u, policy = self._t.utterance, self._t.policy
         if self.floor is OPEN:
             return self._idle_deadline()
-        if u is None or not u.spoken or self.floor is USER:
+        if u is None or not u.spoken:
             return None
+        if self.floor is USER:
+            return Ms(min(u.since + policy.max_turn_ms, u.resumed + policy.breath_ms))
         if self.floor is OVERLAP:
             return Ms(
                 u.resumed + policy.barge_in_ms if u.ended is None else u.ended + policy.verdict_ms
             )
         if u.ended is None or not u.announced:
             return None
-        draft_ms = policy.draft_ms if u.open else policy.silence_ms
-        return Ms(u.ended + min(draft_ms, policy.silence_ms))
+        wait_ms = self._t.wait().ms
+        return Ms(u.ended + (min(policy.draft_ms, wait_ms) if u.open else wait_ms))
 
     def _idle_deadline(self) -> Ms | None:
         since, idle_ms = self._t.idle_since, self._t.policy.idle_ms
@@ -279,9 +298,13 @@ class TurnMachine:
                 return (fact,) if fact.reply == self._t.reply else ()  # else late news
             case CancelAsked(reply=reply) if reply not in (None, self._t.reply):
                 return self._refuse_late_cancel(fact, orders)
+            case SpeechStopped(is_murmur=True):
+                return (fact, Murmured(fact.at))
             case TextHeard():
-                heard = self._is_current(fact) and says_something(fact.text)
-                return (WordsHeard(fact.at),) if heard else ()
+                return (WordsHeard(fact.at),) if self._is_heard(fact) else ()
+            case TurnJudged():
+                self._judged(fact)
+                return ()
             case TranscriptReady() | TranscriptFailed():
                 return self._transcribed(fact, orders)
             case PolicyChanged(policy=policy) if self._t.policy.detect and not policy.detect:
@@ -292,6 +315,26 @@ class TurnMachine:
     def _refuse_late_cancel(self, fact: CancelAsked, orders: list[Order]) -> Iterable[Fact]:
         orders += do.refuse_cancel(self._t, fact)
         return ()
+
+    def _is_believed(self, u: Utterance) -> bool:
+        """Over our answer, what the recogniser itself does not believe in is a noise."""
+        is_sure = u.confidence is None or u.confidence >= LEAST_CONFIDENCE
+        return is_sure or not self._t.undecided()
+
+    def _is_heard(self, fact: TextHeard) -> bool:
+        """A partial that is enough; while the speech goes on, its end may still change it, and soon will."""
+        policy, u = self._t.policy, self._t.utterance
+        if u is None or not self._is_current(fact):
+            return False
+        if u.talking and fact.at < u.resumed + policy.barge_in_ms // 2:
+            return False
+        needed = policy.barge_in_words if u.talking else 1
+        return words_said(fact.text, policy.language) >= needed
+
+    def _judged(self, fact: TurnJudged) -> None:
+        u = self._t.utterance
+        if u is not None and (u.id, u.asked) == (fact.utterance, fact.draft) and u.pausing:
+            u.judged, u.probability = True, fact.probability
 
     def _is_current(self, fact: TextHeard | TranscriptReady | TranscriptFailed) -> bool:
         return self._t.utterance is not None and self._t.utterance.id == fact.utterance
@@ -305,10 +348,12 @@ class TurnMachine:
             return ()  # of an utterance that was discarded
         text = fact.text if isinstance(fact, TranscriptReady) else ""
         u.drafts[fact.draft] = text
+        u.confidence = fact.confidence if isinstance(fact, TranscriptReady) else None
         if isinstance(fact, TranscriptFailed):
             u.failed = fact.code
         if current:
-            return (WordsHeard(fact.at) if says_something(text) else NothingHeard(fact.at),)
+            heard = says_something(text, self._t.policy.language) and self._is_believed(u)
+            return (WordsHeard(fact.at) if heard else NothingHeard(fact.at),)
         orders += self._t.complete(u)
         return () if self._t.pending else (Understood(fact.at),)
 

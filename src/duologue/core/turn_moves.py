@@ -7,32 +7,29 @@ or a reply is only named in rows where there is one (the random walk in the test
 from collections.abc import Callable
 from typing import Any
 
-from duologue.core.audio import Ms, ms_to_samples
+from duologue.core import turn_parts as parts
 from duologue.core.facts import (
     Accept,
     AnnounceIdle,
-    AnnounceSpeech,
-    AskId,
     CancelAsked,
     ClearAsked,
     CommitAsked,
-    CommitUtterance,
-    Discard,
     Fact,
-    FinishDraft,
     HoldOutput,
     LetGo,
     Listen,
     PolicyChanged,
     Refuse,
+    Rehearse,
     ReplyAsked,
-    ReplyId,
     ResumeOutput,
     SayAsked,
-    StopReply,
+    SpeechStopped,
 )
+from duologue.core.turn_parts import announce as announce
+from duologue.core.turn_parts import collect as collect
+from duologue.core.turn_parts import draft as draft
 from duologue.core.turn_state import Orders, TurnState
-from duologue.core.utterance import Utterance
 
 Move = Callable[[TurnState, Any], Orders]
 
@@ -43,54 +40,41 @@ MAX_SAYS = 16
 # --- listening ---
 def begin_aloud(t: TurnState, fact: Fact) -> Orders:
     """Speech begins, and the client is told."""
-    yield from _begin(t, fact)
+    yield from parts.begin(t, fact)
     yield from announce(t, fact)
 
 
 def carry_on(t: TurnState, fact: Fact) -> Orders:
     """The speaker goes on after a pause, in the same utterance."""
-    u = _utterance(t)
-    u.ended, u.resumed, u.open = None, fact.at, True
+    yield from parts.unrehearse(t)
+    u = parts.the_utterance(t)
+    u.carry_on(fact.at)
     yield Listen(u.id, fact.at)
 
 
-def pause(t: TurnState, fact: Fact) -> Orders:
+def pause(t: TurnState, fact: SpeechStopped) -> Orders:
     """The speaker falls silent."""
-    _utterance(t).ended = fact.at
+    parts.the_utterance(t).pause(fact.at, fact.cadence)
     yield from ()
 
 
-def pause_and_draft(t: TurnState, fact: Fact) -> Orders:
+def pause_and_draft(t: TurnState, fact: SpeechStopped) -> Orders:
     """A short sound over our answer ended: what was it?"""
     yield from pause(t, fact)
     yield from draft(t, fact)
 
 
-def draft(t: TurnState, fact: Fact) -> Orders:
-    """The recogniser is to finish what it holds."""
-    u = _utterance(t)
-    if u.open:
-        u.open = False
-        u.drafts[new := t.new_draft()] = None
-        yield FinishDraft(u.id, new)
-
-
-def announce(t: TurnState, fact: Fact) -> Orders:
-    """The client is told that somebody speaks, once an utterance."""
-    u = _utterance(t)
-    if not u.announced:
-        u.announced = True
-        yield AnnounceSpeech(u.id, u.since)
-
-
-def collect(t: TurnState, fact: Fact) -> Orders:
-    """Sound comes in that nobody judges: push-to-talk."""
-    if t.utterance is None:
-        yield Listen(t.open_utterance(fact.at, spoken=False).id, fact.at)
+def rehearse(t: TurnState, fact: Fact) -> Orders:
+    """The answer is begun that would follow if this were the end."""
+    yield from parts.unrehearse(t)
+    u = parts.the_utterance(t)
+    t.rehearsed = True
+    yield Rehearse(u.id, u.text)
 
 
 def stop_detecting(t: TurnState, fact: Fact) -> Orders:
     """Push-to-talk from now on; what was being said stays, for the client to commit."""
+    yield from parts.unrehearse(t)
     if (u := t.utterance) is not None:
         u.spoken, u.ended, u.open = False, None, True
         yield Listen(u.id, t.now)
@@ -99,70 +83,86 @@ def stop_detecting(t: TurnState, fact: Fact) -> Orders:
 def stop_detecting_and_resume(t: TurnState, fact: Fact) -> Orders:
     """The same in the middle of an overlap."""
     yield from stop_detecting(t, fact)
-    yield ResumeOutput(_reply(t))
+    yield ResumeOutput(parts.the_reply(t))
 
 
 # --- committing ---
 def end_turn(t: TurnState, fact: Fact) -> Orders:
     """The user has finished, and is answered."""
-    yield from _commit(t, _silence(t), due=True)
-    yield from _promise(t, t.take_asked())
+    u, why = parts.the_utterance(t), t.wait().why
+    t.habits.turn_ended(u.pauses, u.longest_ms)
+    t.ended_at = u.ended
+    yield from parts.commit(t, why, due=True)
+    yield from parts.promise(t, t.take_asked())
+
+
+def end_long_turn(t: TurnState, fact: Fact) -> Orders:
+    """Nobody has fallen silent for too long: what there is, is answered; the sound goes on as another utterance."""
+    yield from parts.commit(t, parts.too_long(t), due=True)
+    yield from parts.promise(t, t.take_asked())
+    yield from parts.begin(t, fact)
+
+
+def end_long_turn_unanswered(t: TurnState, fact: Fact) -> Orders:
+    """The same where the client answers."""
+    yield from parts.commit(t, parts.too_long(t))
+    yield from begin_aloud(t, fact)
 
 
 def end_turn_unanswered(t: TurnState, fact: Fact) -> Orders:
     """The user has finished; the client answers, or asks us to."""
-    yield from _commit(t, _silence(t))
+    yield from parts.commit(t, t.wait().why)
 
 
 def end_turn_wordless(t: TurnState, fact: Fact) -> Orders:
     """The user has finished and said no word: a noise."""
-    yield from _commit(t, _silence(t))
+    yield from parts.commit(t, t.wait().why)
     yield LetGo("no words")
 
 
 def end_talk_over(t: TurnState, fact: Fact) -> Orders:
     """The user has finished speaking over an answer that was not to be interrupted; theirs comes next."""
-    yield from _commit(t, _silence(t), due=t.policy.create_response)
+    yield from parts.commit(t, t.wait().why, due=t.policy.create_response)
 
 
 def end_turn_as_asked(t: TurnState, fact: ReplyAsked) -> Orders:
     """The client wants its answer before the pause has lasted."""
-    yield from _commit(t, "client asked for a response", due=True)
-    yield from _promise(t, fact.ask)
+    yield from parts.commit(t, "client asked for a response", due=True)
+    yield from parts.promise(t, fact.ask)
 
 
 def commit(t: TurnState, fact: CommitAsked) -> Orders:
     """The client ends the utterance."""
-    yield from _commit(t, "client commit", upto=fact.upto)
+    yield from parts.commit(t, "client commit", upto=fact.upto)
 
 
 def commit_and_go_on(t: TurnState, fact: CommitAsked) -> Orders:
     """The client cuts the utterance in the middle of speech, which goes on as another."""
-    yield from _commit(t, "client commit", upto=fact.upto)
+    yield from parts.commit(t, "client commit", upto=fact.upto)
     yield from begin_aloud(t, fact)
 
 
 def clear(t: TurnState, fact: ClearAsked) -> Orders:
     """The client takes back what was said."""
-    yield from _discard(t)
+    yield from parts.discard(t)
     yield Accept(fact.ask)
 
 
 def clear_and_resume(t: TurnState, fact: ClearAsked) -> Orders:
     """The client takes back what was said over our answer."""
     yield from clear(t, fact)
-    yield ResumeOutput(_reply(t))
+    yield ResumeOutput(parts.the_reply(t))
 
 
 # --- replying ---
 def answer_asked(t: TurnState, fact: ReplyAsked) -> Orders:
     """The client wants an answer: as soon as all that was committed is transcribed."""
-    yield from _promise(t, fact.ask)
+    yield from parts.promise(t, fact.ask)
 
 
 def answer_owed(t: TurnState, fact: Fact) -> Orders:
     """The answer that had to wait."""
-    yield from _promise(t, t.take_asked())
+    yield from parts.promise(t, t.take_asked())
 
 
 def start(t: TurnState, fact: Fact) -> Orders:
@@ -172,6 +172,7 @@ def start(t: TurnState, fact: Fact) -> Orders:
 
 def let_go(t: TurnState, fact: Fact) -> Orders:
     """Everything that was said is known, and it was nothing."""
+    yield from parts.unrehearse(t)
     t.drop_reply()
     yield LetGo("no words")
 
@@ -214,45 +215,47 @@ def prompt_idle(t: TurnState, fact: Fact) -> Orders:
     u = t.open_utterance(since, spoken=False)
     u.open = False  # there is nothing in it to transcribe
     yield AnnounceIdle(u.id, since)
-    yield from _commit(t, f"idle for {t.policy.idle_ms} ms")
+    yield from parts.commit(t, f"idle for {t.policy.idle_ms} ms")
     t.owed = True
-    yield from _promise(t, None)
+    yield from parts.promise(t, None)
 
 
 # --- giving way ---
 def give_way(t: TurnState, fact: Fact) -> Orders:
     """The user goes on before anything of the reply could be heard."""
+    parts.learn_cut(t, fact.at)
     yield from begin_aloud(t, fact)
-    yield from _stop(t, "turn_detected")
+    yield from parts.stop(t, "turn_detected")
 
 
 def hold(t: TurnState, fact: Fact) -> Orders:
     """Somebody speaks over our answer: fall silent, and decide afterwards."""
-    yield from _begin(t, fact)
-    yield HoldOutput(_reply(t))
+    yield from parts.begin(t, fact)
+    yield HoldOutput(parts.the_reply(t))
 
 
 def barge_in(t: TurnState, fact: Fact) -> Orders:
     """It is meant: the user takes the floor."""
+    parts.learn_cut(t, parts.the_utterance(t).since)
     yield from announce(t, fact)
-    yield from _stop(t, "turn_detected")
+    yield from parts.stop(t, "turn_detected")
 
 
 def resume(t: TurnState, fact: Fact) -> Orders:
     """It was nothing: go on from the held sample. The utterance stays, should words of it come late."""
-    yield ResumeOutput(_reply(t))
+    yield ResumeOutput(parts.the_reply(t))
 
 
 def resume_and_forget(t: TurnState, fact: Fact) -> Orders:
     """It was certainly nothing."""
     yield from forget(t, fact)
-    yield ResumeOutput(_reply(t))
+    yield ResumeOutput(parts.the_reply(t))
 
 
 def forget(t: TurnState, fact: Fact) -> Orders:
     """What was undecided turns out to be nothing."""
     if t.undecided():
-        yield from _discard(t)
+        yield from parts.discard(t)
 
 
 def cancel(t: TurnState, fact: CancelAsked) -> Orders:
@@ -261,10 +264,11 @@ def cancel(t: TurnState, fact: CancelAsked) -> Orders:
         yield from t.start_reply()  # so that the client sees begin and end of what it asked for
     t.answering = t.owed = False
     if t.started:
-        yield from _stop(t, "client_cancelled")
+        yield from parts.stop(t, "client_cancelled")
     else:
         t.forgive()
         t.drop_reply()
+        yield from parts.unrehearse(t)
         yield LetGo("client cancelled")
         yield from refuse_cancel(t, fact)
 
@@ -322,58 +326,3 @@ def refuse_reply(t: TurnState, fact: ReplyAsked) -> Orders:
 def refuse_cancel(t: TurnState, fact: CancelAsked) -> Orders:
     """Nothing of ours is running."""
     yield Refuse(fact.ask, "response_cancel_not_active")
-
-
-# --- what moves are made of ---
-def _utterance(t: TurnState) -> Utterance:
-    assert t.utterance is not None, "a rule spoke of an utterance where there is none"
-    return t.utterance
-
-
-def _reply(t: TurnState) -> ReplyId:
-    assert t.reply is not None, "a rule spoke of a reply where there is none"
-    return t.reply
-
-
-def _silence(t: TurnState) -> str:
-    return f"silence of {t.policy.silence_ms} ms"
-
-
-def _begin(t: TurnState, fact: Fact) -> Orders:
-    """Speech begins an utterance, or joins one that is still uncommitted."""
-    if t.undecided():
-        yield from _discard(t)
-    u = t.utterance or t.open_utterance(fact.at, spoken=True)
-    u.spoken, u.ended, u.resumed, u.open = True, None, fact.at, True
-    yield Listen(u.id, fact.at)
-
-
-def _discard(t: TurnState) -> Orders:
-    if t.utterance is not None:
-        yield Discard(t.utterance.id)
-        t.utterance = None
-
-
-def _commit(t: TurnState, why: str, *, upto: int | None = None, due: bool = False) -> Orders:
-    yield from collect(t, Fact(Ms(0)))  # a client may commit what nobody found worth a fact
-    yield from draft(t, Fact(t.now))
-    u = _utterance(t)
-    t.utterance, u.due = None, due
-    t.pending[u.id] = u
-    yield CommitUtterance(u.id, ms_to_samples(t.now) if upto is None else upto, why, u.spoken)
-    yield from t.complete(u)
-
-
-def _promise(t: TurnState, ask: AskId | None) -> Orders:
-    t.promise_reply(ask)
-    if not t.pending and t.called_for():
-        yield from t.start_reply()
-
-
-def _stop(t: TurnState, why: str) -> Orders:
-    t.owed = t.owed or t.answering
-    if t.started:
-        yield StopReply(_reply(t), why)
-    else:
-        t.asked = t.reply_ask if t.asked is None else t.asked
-    t.drop_reply()

@@ -8,7 +8,9 @@ the moves in `core.turn_moves` and by nobody else.
 from collections import deque
 from collections.abc import Iterator
 
+from duologue.core import endpointing
 from duologue.core.audio import Ms
+from duologue.core.endpointing import Habits, Pause, Wait
 from duologue.core.facts import (
     AskId,
     CompleteTranscript,
@@ -18,8 +20,9 @@ from duologue.core.facts import (
     StartReply,
     UtteranceId,
 )
-from duologue.core.policy import TurnPolicy
+from duologue.core.policy import EVIDENCE_MS, SURE_OF_WORDS, TurnPolicy
 from duologue.core.utterance import Utterance
+from duologue.core.wording import judge
 
 Orders = Iterator[Order]
 
@@ -38,6 +41,9 @@ class TurnState:
         asked: a client's request for a reply that waits for the user to finish.
         says: announcements that wait for a silence.
         idle_since: where the last answer was heard to its end, if nothing has happened since.
+        habits: how this speaker pauses.
+        ended_at: where the speech of the last turn ended that we answer; None once that is long ago.
+        rehearsed: an answer was begun early that may still come true.
     """
 
     def __init__(self, policy: TurnPolicy) -> None:
@@ -52,6 +58,9 @@ class TurnState:
         self.asked: AskId | None = None
         self.says: deque[AskId] = deque()
         self.idle_since: Ms | None = None
+        self.habits = Habits()
+        self.ended_at: Ms | None = None
+        self.rehearsed = False
         self._last = {"utterance": 0, "draft": 0, "reply": 0}
 
     # --- guards ---
@@ -74,7 +83,7 @@ class TurnState:
     def turn_is_over(self) -> bool:
         """The pause has lasted as long as a turn's end."""
         ended = self.utterance.ended if self.utterance else None
-        return ended is not None and self.now >= ended + self.policy.silence_ms
+        return ended is not None and self.now >= ended + self.wait().ms
 
     def draft_is_due(self) -> bool:
         """The pause has lasted for a draft, and not for the end of the turn."""
@@ -85,6 +94,19 @@ class TurnState:
         u = self.utterance
         empty = u is not None and u.understood and not u.text
         return empty and not (self.owed or self.pending or self.asked)
+
+    def only_noise(self) -> bool:
+        """The recogniser found no word in what came after a turn that still waits for its answer."""
+        u = self.utterance
+        return u is not None and u.understood and not u.text and self.owes()
+
+    def rehearses(self) -> bool:
+        """The answer to what was said may be begun early: all of it is known, and nothing says that more comes."""
+        u, policy = self.utterance, self.policy
+        is_known = u is not None and u.understood and not (self.pending or self.asked)
+        if not (is_known and policy.speculate and policy.create_response):
+            return False
+        return not judge(self._said(), policy.language).is_open
 
     def answers(self) -> bool:
         """The end of this turn is followed by an answer."""
@@ -119,6 +141,26 @@ class TurnState:
         """A client's request waits already."""
         return self.asked is not None
 
+    # --- the wait ---
+    def wait(self) -> Wait:
+        """How long the present pause must last to be the end of the turn, with what is known by now."""
+        how, policy = self.policy.endpointing, self.policy
+        if how is None:
+            return Wait(policy.silence_ms, f"silence of {policy.silence_ms} ms")
+        u = self.utterance
+        assert u is not None
+        assert u.ended is not None, "somebody asked for a wait while the user speaks"
+        is_sure = u.confidence is None or u.confidence >= SURE_OF_WORDS
+        is_known = u.understood and u.failed is None and is_sure
+        wording = judge(u.text, policy.language) if is_known else None
+        pause = Pause(u.ended - u.since, u.pauses, u.longest_ms, u.cadence, u.probability, wording)
+        found = endpointing.wait(pause, how, self.habits)
+        least_ms = policy.draft_ms if u.understood and u.judged else policy.draft_ms + EVIDENCE_MS
+        return found if found.ms >= least_ms else Wait(least_ms, found.why)
+
+    def _said(self) -> str:
+        return self.utterance.text if self.utterance is not None else ""
+
     # --- entries ---
     def open_utterance(self, at: Ms, *, spoken: bool) -> Utterance:
         """A new utterance takes the place of none."""
@@ -141,6 +183,7 @@ class TurnState:
         """The promised reply begins."""
         assert self.reply is not None
         self.started, self.answering, self.owed = True, self.owed, False
+        self.rehearsed = False  # it came true, or never will
         yield StartReply(self.reply, self.reply_ask)
 
     def drop_reply(self) -> None:

@@ -91,6 +91,7 @@ class Finished(_Message):
     upto: int
     text: str
     words: tuple[Word, ...] = ()
+    confidence: float | None = None
 
 
 class Speech(_Message):

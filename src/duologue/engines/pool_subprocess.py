@@ -266,8 +266,8 @@ class _PipedStream:
                 self._room.set()
             case pipe.Guess(text=text):
                 self._events.put(Partial(text))
-            case pipe.Finished(flush_id=flush_id, upto=upto, text=text, words=words):
-                self._events.put(Final(flush_id, upto, text, words))
+            case pipe.Finished():
+                self._events.put(_final(message))
             case pipe.Speech(number=number, pcm=pcm, words=places):
                 self._events.put(Audio(number, pcm, places))
             case pipe.Failed():
@@ -303,3 +303,7 @@ class _Credited(EventQueue):
 def _kill(process: Process) -> None:
     if process.returncode is None:
         process.kill()
+
+
+def _final(told: pipe.Finished) -> Final:
+    return Final(told.flush_id, told.upto, told.text, told.words, told.confidence)

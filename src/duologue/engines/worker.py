@@ -102,8 +102,8 @@ def _message(number: int, event: Event) -> pipe.Message:
     match event:
         case Partial(text=text):
             return pipe.Guess(number, text)
-        case Final(id=flush_id, upto=upto, text=text, words=words):
-            return pipe.Finished(number, flush_id, upto, text, words)
+        case Final(id=flush_id, upto=upto, text=text, words=words, confidence=sure):
+            return pipe.Finished(number, flush_id, upto, text, words, sure)
         case Audio(number=piece, pcm=pcm, words=places):
             return pipe.Speech(number, piece, pcm, places)
         case EngineGone(error=error):

@@ -34,7 +34,7 @@ OPEN_PATHS = frozenset(
 class EngineState(BaseModel):
     """One engine on its way up."""
 
-    role: str = Field(description="vad, stt, llm or tts")
+    role: str = Field(description="vad, stt, llm, tts or turn")
     name: str
     state: str = Field(description="waiting, loading, ready or failed")
     about: str = ""

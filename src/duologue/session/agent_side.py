@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -9,14 +10,17 @@ from typing import Protocol
 from duologue.core.audio import Ms
 from duologue.core.commands import CreateReply
 from duologue.core.context import Window
-from duologue.core.conversation import Conversation, Item, ItemReference
+from duologue.core.conversation import Conversation, Item, ItemReference, Message
 from duologue.core.errors import EngineError, OurError, StateConflict
 from duologue.core.facts import (
     AskId,
     CancelAsked,
+    DropRehearsal,
     Fact,
     HoldOutput,
     PlaybackStopped,
+    Rehearse,
+    ReplyAsked,
     ReplyId,
     ResumeOutput,
     SayAsked,
@@ -25,17 +29,19 @@ from duologue.core.facts import (
 )
 from duologue.core.notices import Problem
 from duologue.core.options import ReplyOptions, SessionOptions
-from duologue.ports import Delta, Listener, Prompt, Responder, TextDelta, TtsOptions
+from duologue.ports import Listener, Prompt, Responder, TtsOptions
 from duologue.session.answer_tools import Helped
 from duologue.session.aside import AsideDesk
+from duologue.session.manners import Manners
 from duologue.session.meters import Meters, Turn
 from duologue.session.mouth import Mouth, Output
+from duologue.session.rehearsal import Rehearsal, Rehearsals, Stage, rehearsed_message
 from duologue.session.reply import Reply
-from duologue.session.speaking import Speaking
+from duologue.session.speaking import Broken, Speaking, Verbatim
 from duologue.session.toolbox import Toolbox
 from duologue.session.world import World
 
-AgentOrder = StartReply | StopReply | HoldOutput | ResumeOutput
+AgentOrder = StartReply | StopReply | HoldOutput | ResumeOutput | Rehearse | DropRehearsal
 
 MAX_ASIDES = 8
 """Answers out of band at a time, per session."""
@@ -49,6 +55,7 @@ class Desk(Protocol):
 
     id: str
     listener: Listener
+    manners: Manners
     conversation: Conversation
     meters: Meters
     mouth: Mouth
@@ -70,37 +77,6 @@ class Desk(Protocol):
         """The session cannot go on."""
 
 
-class _Verbatim:
-    """Says what it is given: for announcements."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    async def respond(self, prompt: Prompt):  # type: ignore[no-untyped-def]
-        """The text, at once."""
-        yield TextDelta(self._text)
-
-
-class _Broken:
-    """Cannot answer, and says why."""
-
-    def __init__(self, error: EngineError) -> None:
-        self._error = error
-
-    def respond(self, prompt: Prompt) -> "_Broken":
-        """Fails as soon as it is asked for a word."""
-        return self
-
-    def __aiter__(self) -> "_Broken":
-        return self
-
-    async def __anext__(self) -> Delta:
-        raise self._error
-
-    async def aclose(self) -> None:
-        """Nothing is open."""
-
-
 class AgentSide:
     """Answers begin, are held and end; what is to be said later, is said later."""
 
@@ -110,11 +86,14 @@ class AgentSide:
         self._tasks = tasks
         self._wanted: dict[AskId, ReplyOptions] = {}
         self._says: dict[AskId, str] = {}
+        self._yielding: set[AskId] = set()  # of those, what a client's own wish stops
+        self._yields: ReplyId | None = None  # the latest such announcement that began
         self._own_asks = 0
         self._timers: set[asyncio.Task[None]] = set()
         self._replies: dict[ReplyId, tuple[Reply, asyncio.Task[None]]] = {}
         self._asides: dict[str, tuple[Reply, asyncio.Task[None]]] = {}
         self._window = Window()
+        self._rehearsals = Rehearsals(desk, world, tasks)
 
     def want(self, command: CreateReply) -> None:
         """Keep what the client wants of the answer it asks for.
@@ -144,7 +123,9 @@ class AgentSide:
         desk = self._desk
         aside = AsideDesk(desk.listener, self._world.pacer, desk.meters, desk.new_id, desk.fail)
         reply = Reply(aside, ReplyId(0), options, None)
-        work = self._answering(reply, self._world.responder, aside.mouth, None)
+        prompt, responder = self._prompt(options, self._world.responder)
+        reply.begin()
+        work = self._answering(reply, responder, aside.mouth, prompt)
         self._asides[reply.state.id] = (reply, task := self._tasks.create_task(work, name="aside"))
         task.add_done_callback(lambda _: self._asides.pop(reply.state.id, None))
 
@@ -158,9 +139,13 @@ class AgentSide:
         return True
 
     def refused(self, ask: AskId) -> bool:
-        """An answer will not be made; True if the client asked for it."""
+        """An answer will not be made; True if the client asked for it, and is to be told so."""
+        if ask in self._wanted and self._gives_way():
+            self._desk.tell(ReplyAsked(self._desk.now, ask))
+            return False
         self._says.pop(ask, None)
         self._wanted.pop(ask, None)
+        self._yielding.discard(ask)
         return ask > 0
 
     def find(self, response_id: str) -> ReplyId | None:
@@ -204,17 +189,29 @@ class AgentSide:
                 self._desk.meters.counts["false_alarms"] += 1
                 self._note("the answer went on after a false alarm")
                 self._desk.mouth.resume()
+            case Rehearse(text=text):
+                self._rehearse(text)
+            case DropRehearsal():
+                self._rehearsals.drop()
 
-    def say(self, text: str) -> None:
-        """Say something of our own as soon as nobody speaks."""
-        self._own_asks -= 1
-        ask = AskId(self._own_asks)
+    def say(self, text: str, *, gives_way: bool = False) -> None:
+        """Say something of our own as soon as nobody speaks.
+
+        Args:
+            gives_way: it is broken off for an answer that the client asks for, which is otherwise refused meanwhile.
+        """
+        ask = self._own_ask()
         self._says[ask] = text
+        if gives_way:
+            self._yielding.add(ask)
         self._desk.tell(SayAsked(self._desk.now, ask))
 
     def _start(self, order: StartReply) -> None:
         desk, ask = self._desk, order.ask
         said = None if ask is None else self._says.pop(ask, None)
+        if ask in self._yielding:
+            self._yielding.discard(ask)
+            self._yields = order.reply
         options = desk.options.reply
         if ask is not None:
             options = self._wanted.pop(ask, options)
@@ -222,35 +219,88 @@ class AgentSide:
             desk.turn if desk.turn is not None and not desk.turn.outcome and said is None else None
         )
         reply = Reply(desk, order.reply, options, turn)
-        responder: Responder = self._world.responder if said is None else _Verbatim(said)
+        reply.may_hang_up = self._offered(options) is not options
+        responder: Responder = self._world.responder if said is None else Verbatim(said)
         if said is None and options.servers:
             responder = Helped(desk.toolbox, reply, responder)
-        work = self._answering(reply, responder, desk.mouth, turn)
-        task = self._tasks.create_task(work, name=f"reply-{order.reply}")
-        self._replies[order.reply] = (reply, task)
+        prompt, responder = self._prompt(options, responder)
+        rehearsal = self._rehearsals.take(prompt, self._voice(options)) if said is None else None
+        reply.begin()
+        self._desk.manners.began(reply)
+        if rehearsal is not None and rehearsal.task is not None:
+            self._replies[order.reply] = (reply, rehearsal.task)
+            self._go_on_from(rehearsal, reply)
+        else:
+            self._rehearsals.drop()
+            work = self._answering(reply, responder, desk.mouth, prompt)
+            task = self._tasks.create_task(work, name=f"reply-{order.reply}")
+            self._replies[order.reply] = (reply, task)
         self._forget_old()
 
     def _answering(
-        self, reply: Reply, responder: Responder, mouth: Output, turn: Turn | None
+        self, reply: Reply, responder: Responder, mouth: Output, prompt: Prompt
     ) -> Coroutine[None, None, None]:
-        """Begin an answer; its work, with the prompt as it is at this moment."""
-        desk, options = self._desk, reply.state.options
+        """The work of an answer that has begun."""
+        speaking = Speaking(
+            reply, responder, self._world.pool, mouth, self._later, self._first_token(reply)
+        )
+        voice = self._voice(prompt.options)
+
+        async def work() -> None:
+            await self._rehearsals.gone()
+            await speaking.run(prompt, self._desk.id, voice)
+
+        return self._guard(work)
+
+    # --- before the turn is over ---
+    def _rehearse(self, text: str) -> None:
+        """Begin the answer that would follow if the user had finished with these words."""
+        prompt = self._foreseen(text)
+        if prompt is None:
+            self._rehearsals.drop()
+        else:
+            self._rehearsals.begin(prompt, self._voice(prompt.options))
+
+    def _foreseen(self, text: str) -> Prompt | None:
+        """What the language model would be shown; None where that is not certain."""
+        desk = self._desk
+        items = tuple(desk.conversation)
+        is_answering = any(not reply.over for reply, _ in self._replies.values())
+        if is_answering or self._wanted or not text or _is_unheard(items[-1:]):
+            return None
+        window = copy(self._window)  # where it cuts is remembered for what is really shown
+        options, limit = desk.options.reply, self._world.context_tokens
+        try:
+            shown = window.fit((*items, rehearsed_message(text)), desk.options.truncation, limit)
+        except EngineError:
+            return None
+        return Prompt(shown, self._offered(options), desk.id)
+
+    def _go_on_from(self, rehearsal: Rehearsal, reply: Reply) -> None:
+        if reply.turn is not None:
+            reply.turn.reasons.append("the answer was begun early")
+        stage = Stage(reply, self._desk.mouth, self._later, self._first_token(reply))
+        rehearsal.adopt(stage)
+
+    # --- what an answer is made from ---
+    def _prompt(self, options: ReplyOptions, responder: Responder) -> tuple[Prompt, Responder]:
+        """The conversation as it is at this moment, and who answers it: that may be that it is too long."""
         items: tuple[Item, ...] = ()
         try:
             items = self._context(options)
         except EngineError as error:
-            responder = _Broken(error)
-        speaking = Speaking(
-            reply,
-            responder,
-            self._world.pool,
-            mouth,
-            self._later,
-            partial(desk.meters.mark, turn, "first_token"),
-        )
-        voice = TtsOptions(options.voice, desk.options.language, options.speed)
-        reply.begin()
-        return self._guard(lambda: speaking.run(Prompt(items, options, desk.id), desk.id, voice))
+            responder = Broken(error)
+        return Prompt(items, self._offered(options), self._desk.id), responder
+
+    def _offered(self, options: ReplyOptions) -> ReplyOptions:
+        """With our own tools beside the client's."""
+        return self._desk.manners.offered(options)
+
+    def _voice(self, options: ReplyOptions) -> TtsOptions:
+        return TtsOptions(options.voice, self._desk.options.language, options.speed)
+
+    def _first_token(self, reply: Reply) -> Callable[[], None]:
+        return partial(self._desk.meters.mark, reply.turn, "first_token")
 
     def _context(self, options: ReplyOptions) -> tuple[Item, ...]:
         """What the language model is shown.
@@ -290,6 +340,18 @@ class AgentSide:
             self._note("the user took the floor")
         reply.stop(why)
 
+    def _gives_way(self) -> bool:
+        """Break off an announcement that the client wants no more; False if there is none."""
+        reply_id = self._yields
+        if reply_id is None or reply_id not in self._replies or self._replies[reply_id][0].over:
+            return False
+        self._desk.tell(CancelAsked(self._desk.now, self._own_ask(), reply_id))
+        return True
+
+    def _own_ask(self) -> AskId:
+        self._own_asks -= 1
+        return AskId(self._own_asks)
+
     async def _guard(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
         try:
             await work()
@@ -317,3 +379,9 @@ class AgentSide:
     def _note(self, reason: str) -> None:
         if self._desk.turn is not None:
             self._desk.turn.reasons.append(reason)
+
+
+def _is_unheard(items: tuple[Item, ...]) -> bool:
+    """Among them is something that the user said and nobody has understood yet."""
+    parts = (part for item in items if isinstance(item, Message) for part in item.parts)
+    return any(part.kind == "input_audio" and part.text is None for part in parts)

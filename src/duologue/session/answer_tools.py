@@ -3,20 +3,26 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import cast
+from typing import Protocol, cast
 
 from duologue.core.conversation import ServerCall
 from duologue.core.offer import Offer
 from duologue.ports import Delta, Prompt, Responder
-from duologue.session.reply import Reply
+from duologue.session.reply import ServerTools
 from duologue.session.tool_link import Use
 from duologue.session.toolbox import Toolbox
+
+
+class HasTools(Protocol):
+    """An answer, or one that is rehearsed: what it is offered is used by whoever tells the client of it."""
+
+    tools: ServerTools | None
 
 
 class Helped:
     """A responder that is offered the servers' tools beside the client's functions."""
 
-    def __init__(self, toolbox: Toolbox, reply: Reply, responder: Responder) -> None:
+    def __init__(self, toolbox: Toolbox, reply: HasTools, responder: Responder) -> None:
         self._toolbox = toolbox
         self._reply = reply
         self._responder = responder

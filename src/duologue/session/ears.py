@@ -6,6 +6,7 @@ happens once a window, when the shared `Hearing` has judged it.
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import soxr
@@ -20,11 +21,13 @@ from duologue.core.audio import (
     ms_to_samples,
     samples_to_ms,
 )
+from duologue.core.cadence import is_murmur
 from duologue.core.facts import Fact, InputBegan, SpeechStarted, SpeechStopped, Tick
 from duologue.core.options import Noise, SessionOptions
-from duologue.core.speech import SpeechSegmenter
+from duologue.core.speech import HYSTERESIS, SpeechSegmenter
 from duologue.ports import Clock
 from duologue.session import noise
+from duologue.session.echo import Echo
 from duologue.session.hearing import Hearing
 
 SILENT_LINE_MS = 200
@@ -36,6 +39,9 @@ KEEP_MS = 1_000
 MAX_PENDING_BYTES = 32 * 1024 * 1024
 """Sound accepted and not yet judged, about eleven minutes; beyond it `hear` refuses."""
 
+LONGEST_MURMUR_MS = 800
+""" "Mhm" takes half a second; what lasts longer is no matter of a hum."""
+
 _WINDOW_BYTES = WINDOW_SAMPLES * SAMPLE_BYTES
 
 
@@ -44,10 +50,13 @@ class Ears:
 
     Args:
         report: told every fact, at once.
+        echo: what we say ourselves, where somebody tells it.
 
     Attributes:
         slot: this session's state in the voice-activity model.
         deadline: when the turn machine wants to be told the time; the owner keeps it up to date.
+        on_doubt: called with True when what is heard may be our own voice or somebody who interrupts us, and with
+            False once that is decided, after any fact that came of it.
     """
 
     def __init__(
@@ -56,10 +65,16 @@ class Ears:
         options: SessionOptions,
         clock: Clock,
         report: Callable[[Fact], None],
+        echo: Echo | None = None,
     ) -> None:
         self._hearing = hearing
         self._clock = clock
         self._report = report
+        self._echo = echo or Echo()
+        self._echo.position = self._position_at
+        self._is_ours = False  # our own voice may be in the window being judged
+        self._is_ducked = False
+        self.on_doubt: Callable[[bool], None] = lambda _: None
         self.slot = hearing.admit()
         self.deadline: Ms | None = None
         self._raw: list[bytes] = []
@@ -72,7 +87,7 @@ class Ears:
         self._committed = 0  # samples that belong to earlier utterances
         self._fed = 0  # samples that the recogniser has, or will not get
         self._sink: Callable[[AudioFrame], None] | None = None
-        self._speech_ended = Ms(0)
+        self._speech_began = self._speech_ended = Ms(0)
         self._began = False  # InputBegan was told since the last commit
         self._silences: deque[tuple[int, int, int]] = deque([(0, 0, 0)], maxlen=1024)
         self._last_sound_ms = clock()
@@ -92,6 +107,7 @@ class Ears:
         self._padding = ms_to_samples(options.prefix_padding_ms)
         self._keep = self._padding + ms_to_samples(KEEP_MS)
         self._segmenter.policy = options.speech
+        self._echo.set_mode(options.echo)
         if options.noise != self._noise:
             self._noise, self._cleaner = options.noise, noise.reducer(options.noise)
         if not self._detect:
@@ -127,21 +143,30 @@ class Ears:
         if not self._unjudged:
             self._tell_deadline(self._arrived)
             return None
+        start = self._segmenter.position
+        self._is_ours = self._echo.may_hold(start)
+        if self._is_ours:
+            self._unjudged[0] = self._echo.clean(start, self._unjudged[0])
         return self._unjudged[0]
 
     def may_skip(self) -> bool:
         """For `Hearing`: nobody speaks, or seems to begin."""
         return not self._segmenter.speaking
 
-    def judged(self, probability: float) -> None:
-        """For `Hearing`: the verdict on the window given out last."""
+    def judged(self, probability: float, power: float) -> None:
+        """For `Hearing`: the verdict on the window given out last, and how loud it is."""
         window = self._unjudged.popleft()
+        if self._is_ours:
+            floor = self._segmenter.policy.threshold - HYSTERESIS
+            probability = 0.0 if self._echo.explains(probability, floor) else probability
         start = self._segmenter.position
         self._tell_deadline(start + WINDOW_SAMPLES)
-        fact = self._segmenter.feed(probability)
+        over_us = self._echo.is_heard(start)
+        fact = self._segmenter.feed(probability, power=power, over_us=over_us)
         self._keep_sound(start, window)
         if fact is not None:
             self._tell(fact)
+        self._duck()
         self._tell_time()
 
     # --- the stream clock ---
@@ -222,6 +247,7 @@ class Ears:
         self._fed = max(self._fed, self._committed)
         self._began = False
         self._sink = None
+        self._segmenter.turn_is_over()
 
     def flush(self) -> None:
         """Push-to-talk: the last, incomplete window belongs to what is being committed."""
@@ -246,6 +272,14 @@ class Ears:
         self._hearing.dismiss(self)
 
     # --- how ---
+    def _position_at(self, now_ms: float) -> int:
+        """Where the stream is at a wall time, had its sound come evenly."""
+        if self._raw:
+            came = self._raw_bytes // SAMPLE_BYTES * STREAM.rate_hz // self._format.rate_hz
+            return self._arrived + came
+        since_ms = min(max(0.0, now_ms - self._last_sound_ms), SILENT_LINE_MS)
+        return self._arrived + int(since_ms * STREAM.rate_hz / 1000)
+
     def _convert(self) -> None:
         """Client sound -> whole windows of the stream."""
         data = b"".join(self._raw) if len(self._raw) > 1 else self._raw[0]
@@ -290,9 +324,28 @@ class Ears:
         self._sink(AudioFrame(pcm, start))
 
     def _tell(self, fact: SpeechStarted | SpeechStopped) -> None:
-        if isinstance(fact, SpeechStopped):
+        if isinstance(fact, SpeechStarted):
+            self._speech_began = fact.at
+        else:
             self._speech_ended = fact.at
+            fact = replace(fact, is_murmur=self._was_murmur(fact.at))
         self._report(fact)
+
+    def _was_murmur(self, ended: Ms) -> bool:
+        """Was the stretch of speech that ended there over our voice, and but a hum?"""
+        begin, end = ms_to_samples(self._speech_began), ms_to_samples(ended)
+        if ended - self._speech_began > LONGEST_MURMUR_MS or not self._echo.is_heard(begin):
+            return False
+        windows = [pcm for at, pcm in self._ring if begin <= at < end]
+        return is_murmur(np.frombuffer(b"".join(windows), np.int16))
+
+    def _duck(self) -> None:
+        """Who may be interrupting us is not talked over until it is known whether they are."""
+        is_undecided = self._is_ducked and not self._segmenter.settled
+        wanted = (self._is_ours and self._echo.is_in_doubt) or is_undecided
+        if wanted != self._is_ducked:
+            self._is_ducked = wanted
+            self.on_doubt(wanted)
 
     def _tell_deadline(self, upto: int) -> None:
         """A deadline that falls into the window now coming in does not wait for the window's end: what has

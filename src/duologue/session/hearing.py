@@ -35,8 +35,8 @@ class Heard(Protocol):
     def may_skip(self) -> bool:
         """Whether a window without any sound in it may be called silence unseen."""
 
-    def judged(self, probability: float) -> None:
-        """The verdict on the window last given out. Must not raise."""
+    def judged(self, probability: float, power: float) -> None:
+        """The verdict on the window last given out, and its power (sum of squares). Must not raise."""
 
 
 class Hearing:
@@ -119,5 +119,5 @@ class Hearing:
             picked = sound if len(shown) == len(batch) else sound[shown]
             for at, verdict in zip(shown, self.vad.judge(slots, picked), strict=True):
                 verdicts[at] = verdict
-        for (who, _), verdict in zip(batch, verdicts, strict=True):
-            who.judged(verdict)
+        for (who, _), verdict, loud in zip(batch, verdicts, power.tolist(), strict=True):
+            who.judged(verdict, loud)

@@ -69,7 +69,8 @@ class Meters:
 
     Attributes:
         turns: the latest, oldest first.
-        counts: events by name; "sessions", "interruptions", "false_alarms", "errors_engine" and so on.
+        counts: events by name; "sessions", "interruptions", "false_alarms", "errors_engine" and so on. Answers begun
+            early are "rehearsals"; each is "rehearsals_adopted" or "rehearsals_dropped" in the end, but at a hang-up.
         live: sessions that are open.
     """
 

@@ -9,18 +9,28 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-from duologue.core.audio import WIRE, AudioFormat
+import numpy as np
+
+from duologue.core.audio import SAMPLE_BYTES, WIRE, AudioFormat
 from duologue.core.playout import PlayoutClock
 from duologue.ports import Clock
+from duologue.session.echo import Echo
 from duologue.session.pacer import Pacer
 
 FRAME_MS = 20
 
-LEAD_MS = 120
-"""Between the 100 ms that jitter of a home network asks for and the 150 ms that a person notices."""
+LEAD_MS = 80
+"""Four frames, and up to a fifth: for a home network's jitter. Who interrupts us must hear the rest of it, and is to
+have silence within 200 ms; where a line runs dry (`underruns`), more is set by `lead_ms`."""
 
 AHEAD_MS = 10_000
 """Sound kept that is not sent yet; a full mouth makes the synthesiser wait."""
+
+FADE_MS = 10
+"""Of the frame in which a held answer fades: long enough not to click, and the frame ends in silence."""
+
+HUSH_MS = 400.0
+"""A doubt is over sooner, unless the microphone falls silent in the middle of it."""
 
 Pause = Literal["client", "line"]
 """Why nothing is sent beside the turn machine's order: the client has paused its playback, or is not there."""
@@ -73,6 +83,7 @@ class Mouth:
 
     Args:
         fail: told of an error that comes while it sends at the pacer's tick.
+        echo: told what goes out, where the ears are to know it.
 
     Attributes:
         underruns: times a listener ran dry in the middle of an answer.
@@ -86,8 +97,10 @@ class Mouth:
         fail: Callable[[BaseException], None],
         *,
         lead_ms: float = LEAD_MS,
+        echo: Echo | None = None,
     ) -> None:
         self.fail = fail
+        self._echo = echo
         self._pacer = pacer
         self._now = clock
         self._lead_ms = lead_ms
@@ -95,7 +108,8 @@ class Mouth:
         self._clock = PlayoutClock()
         self._frames: deque[bytes] = deque()
         self._rest = b""
-        self._finished = self._told_sent = self._held = False
+        self._finished = self._told_sent = self._held = self._has_faded = False
+        self._hushed_until_ms = 0.0
         self._pauses: set[Pause] = set()
         self.is_obeyed = False
         self._room = asyncio.Event()
@@ -132,7 +146,7 @@ class Mouth:
         self._set_format(fmt)
         self._frames.clear()
         self._rest = b""
-        self._finished = self._told_sent = self._held = False
+        self._finished = self._told_sent = self._held = self._has_faded = False
         self._pauses.discard("client")
         self._settle()
         self._room.set()
@@ -163,13 +177,27 @@ class Mouth:
         self._pacer.want(self)
 
     def hold(self) -> None:
-        """Send nothing for now."""
+        """Send nothing for now. What is heard fades in one more frame; a listener that obeys fades by itself."""
+        now_ms = self._now()
+        if not (self._held or now_ms < self._hushed_until_ms):
+            self._fade_out(now_ms)
         self._held = True
         self._settle()
 
     def resume(self) -> None:
         """Go on from the held frame."""
         self._held = False
+        self._go_on()
+
+    def hush(self, is_hushed: bool) -> None:  # noqa: FBT001 - told by the ears, as they doubt
+        """Send nothing while it is not known whether somebody interrupts, for `HUSH_MS` at most.
+
+        It fades like a hold, and nobody is told.
+        """
+        now_ms = self._now()
+        if is_hushed and not (self._held or now_ms < self._hushed_until_ms):
+            self._fade_out(now_ms)
+        self._hushed_until_ms = now_ms + HUSH_MS if is_hushed else 0.0
         self._go_on()
 
     def pause(self, why: Pause) -> None:
@@ -225,6 +253,17 @@ class Mouth:
         line.all_heard()
         return self._line is not None
 
+    def _fade_out(self, now_ms: float) -> None:
+        """One more frame, unless nothing can be heard, or nothing more was to come."""
+        line, clock = self._line, self._clock
+        if line is None or not self._frames or self.is_obeyed or self._pauses:
+            return
+        if clock.lead_ms(now_ms) > 0:
+            self._has_faded = True
+            self._send_frame(
+                line, _faded(self._frames.popleft(), self.format, into_silence=True), now_ms
+            )
+
     def _go_on(self) -> None:
         self._clock.excuse_pause()
         self._settle()
@@ -232,10 +271,15 @@ class Mouth:
 
     def _settle(self) -> None:
         """Does the listener stand still?"""
+        now_ms = self._now()
         if self._pauses or (self._held and self.is_obeyed):
-            self._clock.stand_still(self._now())
+            self._clock.stand_still(now_ms)
+            if self._echo is not None:
+                self._echo.stands_still(now_ms)
         else:
-            self._clock.go_on(self._now())
+            self._clock.go_on(now_ms)
+            if self._echo is not None:
+                self._echo.goes_on(self._clock.unheard_ms(now_ms), now_ms)
 
     def _set_format(self, fmt: AudioFormat) -> None:
         self.format = fmt
@@ -243,13 +287,16 @@ class Mouth:
 
     def _send(self, now_ms: float) -> None:
         line, frames, clock = self._line, self._frames, self._clock
-        if line is None or self._held or self._pauses or self._told_sent:
+        is_stopped = self._held or now_ms < self._hushed_until_ms or bool(self._pauses)
+        if line is None or is_stopped or self._told_sent:
             return
         while frames and clock.lead_ms(now_ms) < self._lead_ms:
             frame = frames.popleft()
+            if self._has_faded:
+                self._has_faded = False
+                frame = _faded(frame, self.format, into_silence=False)
             first = not clock.sent_ms
-            clock.sent(len(frame) * 1000 / (2 * self.format.rate_hz), now_ms)
-            line.send(frame)
+            self._send_frame(line, frame, now_ms)
             if first:
                 line.audible()
                 if self._line is not line:
@@ -259,3 +306,23 @@ class Mouth:
         if self._finished and not frames:
             self._told_sent = True
             line.all_sent()
+
+    def _send_frame(self, line: Line, frame: bytes, now_ms: float) -> None:
+        if self._echo is not None:
+            lead_ms = self._clock.lead_ms(now_ms)
+            self._echo.sent(frame, self.format.rate_hz, lead_ms, now_ms)
+        self._clock.sent(len(frame) * 500 / self.format.rate_hz, now_ms)
+        line.send(frame)
+
+
+def _faded(frame: bytes, fmt: AudioFormat, *, into_silence: bool) -> bytes:
+    """A frame that falls into silence within `FADE_MS`, or rises out of it."""
+    sound = np.frombuffer(frame, np.int16).astype(np.float32)
+    size = min(fmt.bytes_for(FADE_MS) // SAMPLE_BYTES, len(sound))
+    rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(size, dtype=np.float32) + 0.5) / size)
+    if into_silence:
+        sound[:size] *= rise[::-1]
+        sound[size:] = 0.0
+    else:
+        sound[:size] *= rise
+    return sound.astype(np.int16).tobytes()

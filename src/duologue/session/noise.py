@@ -1,6 +1,9 @@
 """Noise in the user's sound, taken out before anybody listens: WebRTC's suppressor, as `noise_reduction` asks.
 
 At the mouth it is suppression alone; across the room it is stronger, and quiet speech is made louder.
+Nobody gets it unasked. On its way to the voice-activity model alone it does not help, either: with a kitchen, three
+other rooms, white noise and babble at 20, 10 and 5 dB, windows wrongly called speech went from 0.3-2.1 to 0.2-4.0 %
+(babble: 85 to 88 %), and speech missed from 1.3-6.1 to 2.0-4.8 %; in the kitchen it began to hear voices.
 Costs 1.0 ms of CPU a session-second near and 3.7 far (most of it the gain control), and nothing when it is off.
 """
 

@@ -173,11 +173,11 @@ class Recognition:
             match event:
                 case Partial(text=text):
                     self._report(TextHeard(self._now(), scribe.utterance, text))
-                case Final(id=flush_id, text=text, words=words):
+                case Final(id=flush_id, text=text, words=words, confidence=sure):
                     draft = DraftId(flush_id)
                     scribe.words += words
                     scribe.owed.discard(draft)
-                    self._report(TranscriptReady(self._now(), scribe.utterance, draft, text))
+                    self._report(TranscriptReady(self._now(), scribe.utterance, draft, text, sure))
                 case EngineGone(error=error):
                     self._fail(scribe, error)
                 case _:

@@ -4,6 +4,7 @@
 that the protocol knows. The half that waits for engines is in `speaking`.
 """
 
+import logging
 from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol, cast
@@ -20,6 +21,7 @@ from duologue.core.conversation import (
 )
 from duologue.core.errors import DuologueError
 from duologue.core.facts import Fact, ReplyAudible, ReplyHeard, ReplyId, ReplySent
+from duologue.core.manners import HANG_UP
 from duologue.core.notices import (
     ArgumentsGrew,
     OutputBegan,
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from duologue.core.audio import Ms
     from duologue.ports import Listener, Spent
     from duologue.session.meters import Meters, Turn
+
+log = logging.getLogger("duologue.session")
 
 Outcome = Literal["completed", "cancelled", "failed", "incomplete"]
 
@@ -92,6 +96,7 @@ class Reply:
         over: the client has had the last word about it.
         is_playing: the listener hears it, as far as we know.
         tools: what its model may call that we run ourselves, if there is any.
+        may_hang_up: its model is offered `core.manners.HANG_UP`.
     """
 
     def __init__(
@@ -106,6 +111,8 @@ class Reply:
         self.is_playing = False
         self._cut_ms: int | None = None  # where the client cut it while it was being sent
         self.tools: ServerTools | None = None
+        self.may_hang_up = False
+        self._own_calls: set[str] = set()  # of `HANG_UP`, which are no items
         self._message: Message | None = None
         self._message_index = 0
         self._calls: dict[str, tuple[int, str, FunctionCall | ServerCall]] = {}
@@ -120,6 +127,11 @@ class Reply:
     def item_id(self) -> str | None:
         """The message that it speaks or writes, once there is one."""
         return self._message.id if self._message is not None else None
+
+    @property
+    def hangs_up(self) -> bool:
+        """Its model has called `core.manners.HANG_UP`."""
+        return bool(self._own_calls)
 
     def begin(self) -> None:
         """It begins."""
@@ -155,7 +167,7 @@ class Reply:
 
     def add_call(self, call_id: str, name: str, arguments: str) -> None:
         """A function call begins, or its arguments go on."""
-        if self.over:
+        if self.over or self._is_own(call_id, name):
             return
         if call_id not in self._calls:
             opened = self._new_call(call_id, name)
@@ -184,6 +196,7 @@ class Reply:
 
     def fail(self, error: DuologueError) -> None:
         """Something broke; what is there is still said."""
+        log.warning("! an answer failed: %s (%s)", error, error.code)
         self._ending = ("failed", None, error)
 
     def finish(self) -> None:
@@ -285,6 +298,12 @@ class Reply:
         self._message = item
         self._open(item)
 
+    def _is_own(self, call_id: str, name: str) -> bool:
+        """Whether it is a call of our own tool, which nobody else is told of."""
+        if self.may_hang_up and name == HANG_UP.name:
+            self._own_calls.add(call_id)
+        return call_id in self._own_calls
+
     def _new_call(self, call_id: str, name: str) -> FunctionCall | ServerCall:
         owner = self.tools.owner(name) if self.tools is not None else None
         if owner is None:
@@ -345,7 +364,7 @@ class Reply:
             part = self._message.parts[0]
             sent_ms = self._desk.mouth.sent_ms if part.spoken is not None else 0.0
             text = self._told
-            if part.spoken is not None and status == "incomplete":
+            if part.spoken is not None and self._ending[0] in ("cancelled", "failed"):
                 text = self.spoken.heard_until(self._heard_ms())
             done = replace(part, text=text, sent_ms=sent_ms)
             self._message = replace(self._message, parts=(done,), status=status)
@@ -354,7 +373,9 @@ class Reply:
                 cut = replace(
                     part, text=self.spoken.heard_until(self._cut_ms), sent_ms=float(self._cut_ms)
                 )
-                self._desk.conversation.put(replace(self._message, parts=(cut,)))
+                was_whole = self._cut_ms >= int(sent_ms)
+                status = status if was_whole else "incomplete"
+                self._desk.conversation.put(replace(self._message, parts=(cut,), status=status))
             if self.turn is not None:
                 self.turn.said_ms = int(sent_ms)
         outcome, reason, error = self._ending

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
+from dataclasses import replace
 
 from duologue.core.arrival import ArrivalWatch
 from duologue.core.audio import Ms
@@ -40,12 +41,14 @@ from duologue.core.facts import (
     CancelAsked,
     ClearAsked,
     CommitAsked,
+    DropRehearsal,
     Fact,
     HoldOutput,
     LetGo,
     Order,
     PolicyChanged,
     Refuse,
+    Rehearse,
     ReplyAsked,
     ResumeOutput,
     StartReply,
@@ -60,10 +63,15 @@ from duologue.core.notices import (
     Problem,
 )
 from duologue.core.options import SessionOptions
+from duologue.core.policy import TurnPolicy
 from duologue.core.turn import Floor, TurnMachine
 from duologue.ports import Listener, SttOptions
+from duologue.session import complaints
 from duologue.session.agent_side import AgentSide
 from duologue.session.ears import Ears
+from duologue.session.echo import Echo
+from duologue.session.judging import Judging
+from duologue.session.manners import Manners
 from duologue.session.meters import Turn
 from duologue.session.mouth import Mouth
 from duologue.session.recognition import Recognition
@@ -78,18 +86,6 @@ log = logging.getLogger("duologue.session")
 MAX_MAILBOX = 4_096
 """Facts and commands waiting; only a flood of commands within one event could reach it. The session ends."""
 
-MIN_COMMIT_MS = 100
-"""The protocol's: a commit of less sound is an error."""
-
-REFUSALS = {
-    "response_cancel_not_active": "Cancellation failed: no active response found.",
-    "conversation_already_has_active_response": (
-        "Conversation already has an active response in progress. "
-        "Wait until the response is finished before creating a new one."
-    ),
-    "too_many_announcements": "Too many announcements are waiting to be said.",
-}
-
 
 class Session:
     """The shell of one conversation. Everything but `close` is called on the event loop's thread.
@@ -98,7 +94,8 @@ class Session:
         tasks: owner of whatever waits; leaving it cancels what is left.
 
     Attributes:
-        ended: set when the session cannot go on; `error` says why.
+        ended: set when the session is over: it `hung_up`, or cannot go on, and `error` says why.
+        manners: what it does unasked.
         watch: tells the listener more than stock protocols do, where it asked for that.
     """
 
@@ -118,17 +115,22 @@ class Session:
         self.turn: Turn | None = None
         self.ended = asyncio.Event()
         self.error: BaseException | None = None
+        self.hung_up = False
         self._world = world
-        self._machine = TurnMachine(options.turn)
+        self._machine = TurnMachine(turn_policy(options))
         self._mailbox: deque[Fact | AnyCommand] = deque()
         self._working = False
-        self._journal = world.journal(session_id, options.turn) if world.journal else None
-        self.ears = Ears(world.hearing, options, world.clock, self.tell)
-        self.mouth = Mouth(world.pacer, world.clock, self.fail, lead_ms=world.lead_ms)
+        self._journal = world.journal(session_id, turn_policy(options)) if world.journal else None
+        echo = Echo()
+        self.ears = Ears(world.hearing, options, world.clock, self.tell, echo)
+        self.mouth = Mouth(world.pacer, world.clock, self.fail, lead_ms=world.lead_ms, echo=echo)
+        self.ears.on_doubt = self.mouth.hush
         self.recognition = Recognition(
             world.pool, session_id, self.tell, lambda: self.ears.now, tasks
         )
+        self.judging = Judging(world.turn_end, self.tell, lambda: self.ears.now, tasks)
         self.toolbox = Toolbox(self, world.tool_servers, tasks)
+        self.manners = Manners(self, world.pacer, world.clock)
         self._user = UserSide(self)
         self._agent = AgentSide(self, world, tasks)
         self.watch: Watch | None = None
@@ -144,15 +146,11 @@ class Session:
             StateConflict: more waits than can be kept.
         """
         if not self.ears.hear(pcm):
-            raise StateConflict(
-                "input_audio_buffer_full",
-                "More audio is waiting than this server keeps.",
-                remedy="Send it no faster than it is worked off, or in several sessions.",
-                param="audio",
-            )
+            raise complaints.buffer_full()
         sound_ms = len(pcm) * 500 / self.options.input_format.rate_hz
         if (rate_hz := self._watch.arrived(sound_ms, self._world.clock())) is not None:
-            self._report_rate(rate_hz)
+            declared_hz = self.options.input_format.rate_hz
+            self.listener.tell(Problem(complaints.rate_mismatch(declared_hz, rate_hz)))
 
     def ask(self, command: AnyCommand) -> None:
         """A command of the client's; it takes its place behind the sound that came before it."""
@@ -178,9 +176,16 @@ class Session:
         finally:
             self._working = False
 
-    def say(self, text: str) -> None:
-        """Have something said as soon as nobody speaks."""
-        self._agent.say(text)
+    def say(self, text: str, *, gives_way: bool = False) -> None:
+        """Have something said as soon as nobody speaks; see `AgentSide.say`."""
+        self._agent.say(text, gives_way=gives_way)
+
+    def hang_up(self) -> None:
+        """End the session: it is over, and nothing went wrong."""
+        if not self.ended.is_set():
+            log.info("= %s: hangs up", self.id)
+            self.hung_up = True
+            self.ended.set()
 
     def tick(self, now_ms: float) -> bool:
         """For the pacer: notice silence on the line, while somebody waits for its end."""
@@ -194,7 +199,7 @@ class Session:
         self.error = error
         log.error("! %s: the session ends", self.id, exc_info=error)
         self.meters.counts["sessions_failed"] += 1
-        known = error if isinstance(error, DuologueError) else _bug(error)
+        known = error if isinstance(error, DuologueError) else complaints.bug(error)
         self.listener.tell(Problem(known))
         self.ended.set()
 
@@ -207,6 +212,7 @@ class Session:
         self.mouth.stop()
         self.ears.close()
         self._world.pacer.forget(self)
+        self.manners.close()
         self.meters.end(self.turn, "hung up")
         self.meters.live -= 1
         self.meters.counts["underruns"] += self.mouth.underruns
@@ -264,13 +270,15 @@ class Session:
                 self.listener.tell(Cleared())
             case Refuse(ask=ask, code=code):
                 if self._agent.refused(ask):
-                    self.listener.tell(Problem(StateConflict(code, REFUSALS[code]), ask))
+                    self.listener.tell(Problem(StateConflict(code, complaints.REFUSALS[code]), ask))
             case LetGo(why=why):
                 if self.turn is not None:
                     why = "not transcribed" if self.turn.lost else why
                     self.turn.reasons.append(f"no answer: {why}")
                 self.meters.end(self.turn, why)
             case StartReply() | StopReply() | HoldOutput() | ResumeOutput():
+                self._agent.carry_out(order)
+            case Rehearse() | DropRehearsal():
                 self._agent.carry_out(order)
             case _:
                 self._user.carry_out(order)
@@ -279,6 +287,7 @@ class Session:
         match command:
             case SetOptions(options=options):
                 self._adopt(options)
+                self.manners.set_up()
             case Commit():
                 self._commit(command)
             case Clear():
@@ -316,25 +325,22 @@ class Session:
             self.toolbox.decide(item)
 
     def _adopt(self, options: SessionOptions) -> None:
-        policy_changed = options.turn != self.options.turn
+        policy_changed = turn_policy(options) != turn_policy(self.options)
         self.options = options
         self.ears.set_options(options)
         self.recognition.options = SttOptions(
             options.language, options.hints, word_times=options.logprobs
         )
+        self.judging.is_wanted = options.turn.endpointing is not None
         self.toolbox.adopt(options.reply.servers if options.answers else ())
         self._watch = ArrivalWatch(options.input_format.rate_hz)
         if policy_changed:
-            self.tell(PolicyChanged(self.now, options.turn))
+            self.tell(PolicyChanged(self.now, turn_policy(options)))
 
     def _commit(self, command: Commit) -> None:
         lasts_ms = self.ears.uncommitted_ms
-        if lasts_ms < MIN_COMMIT_MS:
-            raise StateConflict(
-                "input_audio_buffer_commit_empty",
-                f"Error committing input audio buffer: buffer too small. Expected at least "
-                f"{MIN_COMMIT_MS}ms of audio, but buffer only has {lasts_ms}ms of audio.",
-            )
+        if lasts_ms < complaints.MIN_COMMIT_MS:
+            raise complaints.too_little_sound(lasts_ms)
         self.ears.flush()
         self.tell(CommitAsked(self.now, self.ears.position, command.ask))
 
@@ -354,11 +360,7 @@ class Session:
 
     def _create_reply(self, command: CreateReply) -> None:
         if not self.options.answers:
-            raise StateConflict(
-                "response_not_supported",
-                "A transcription session makes no responses.",
-                remedy="Open a session of type 'realtime' to have answers.",
-            )
+            raise complaints.no_responses()
         if command.options.out_of_band:
             self._agent.answer_aside(command)
         else:
@@ -373,7 +375,7 @@ class Session:
             reply = self._agent.find(command.reply_id)
             if reply is None:
                 code = "response_cancel_not_active"
-                raise StateConflict(code, REFUSALS[code], param="response_id")
+                raise StateConflict(code, complaints.REFUSALS[code], param="response_id")
         self.tell(CancelAsked(self.now, command.ask, reply))
 
     def _heed_playback(self, command: Played | PausePlayback | GoOnPlaying) -> None:
@@ -392,21 +394,7 @@ class Session:
             case GoOnPlaying():
                 self.mouth.unpause("client")
 
-    def _report_rate(self, rate_hz: int) -> None:
-        declared_hz = self.options.input_format.rate_hz
-        error = ClientError(
-            "audio_rate_mismatch",
-            f"Audio declared as {declared_hz} Hz arrives as slowly as {rate_hz} Hz audio would: "
-            "it will not be understood.",
-            remedy=f"Declare audio.input.format.rate {rate_hz}, or resample to {declared_hz} Hz.",
-            param="session.audio.input.format",
-        )
-        self.listener.tell(Problem(error))
 
-
-def _bug(error: BaseException) -> OurError:
-    return OurError(
-        "internal_error",
-        f"The session ended because of a bug in Duologue ({type(error).__name__}).",
-        remedy="Please report it with the server's log.",
-    )
+def turn_policy(options: SessionOptions) -> TurnPolicy:
+    """How turns are taken, in the language that is spoken."""
+    return replace(options.turn, language=options.language)

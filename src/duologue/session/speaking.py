@@ -5,16 +5,15 @@ the way out, and whatever they still send belongs to nobody.
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import soxr
 
 from duologue.core.capabilities import Role
-from duologue.core.errors import EngineError, first_of
+from duologue.core.errors import DuologueError, EngineError, first_of
 from duologue.core.sentences import Sentences
 from duologue.ports import (
     Audio,
@@ -33,13 +32,77 @@ from duologue.ports import (
     TextDelta,
     TtsOptions,
 )
-from duologue.session.mouth import Output
-from duologue.session.reply import Reply
-
-log = logging.getLogger("duologue.session")
 
 _ALL = 1
 """The one flush of an answer."""
+
+
+class Answer(Protocol):
+    """What was generated is told to it, and nothing else: a `reply.Reply`, or a `rehearsal.Rehearsal`."""
+
+    def add_text(self, text: str) -> None:
+        """Text of an answer that is not spoken."""
+
+    def add_piece(self, text: str) -> int:
+        """A piece of text that will be spoken; returns its number."""
+
+    def add_sound(
+        self, number: int, text: str, pcm: bytes, words: tuple[tuple[float, int], ...]
+    ) -> None:
+        """Sound of a piece; `text` is the piece's where it is the first of it."""
+
+    def add_call(self, call_id: str, name: str, arguments: str) -> None:
+        """A function call begins, or its arguments go on."""
+
+    def spend(self, spent: Spent) -> None:
+        """Tokens, as the model's server counted them."""
+
+    def cut_short(self, reason: str) -> None:
+        """The model stopped at a limit."""
+
+    def fail(self, error: DuologueError) -> None:
+        """Something broke; what is there is still said."""
+
+    def finish(self) -> None:
+        """All that there will be is here."""
+
+
+class Room(Protocol):
+    """Where the sound goes, as far as its maker needs to know."""
+
+    async def room(self) -> None:
+        """Wait until there is room for more."""
+
+
+class Verbatim:
+    """Says what it is given: for announcements."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    async def respond(self, prompt: Prompt) -> AsyncIterator[Delta]:
+        """The text, at once."""
+        yield TextDelta(self._text)
+
+
+class Broken:
+    """Cannot answer, and says why."""
+
+    def __init__(self, error: EngineError) -> None:
+        self._error = error
+
+    def respond(self, prompt: Prompt) -> "Broken":
+        """Fails as soon as it is asked for a word."""
+        return self
+
+    def __aiter__(self) -> "Broken":
+        return self
+
+    async def __anext__(self) -> Delta:
+        raise self._error
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
 
 
 class Speaking:
@@ -52,10 +115,10 @@ class Speaking:
 
     def __init__(
         self,
-        reply: Reply,
+        reply: Answer,
         responder: Responder,
         pool: EnginePool,
-        mouth: Output,
+        mouth: Room,
         later: Callable[[float, str], None],
         first_token: Callable[[], None],
     ) -> None:
@@ -75,9 +138,7 @@ class Speaking:
             else:
                 await self._write(prompt)
         except* EngineError as errors:
-            error = first_of(errors)
-            log.warning("! an answer failed: %s (%s)", error, error.code)
-            self._reply.fail(error)
+            self._reply.fail(first_of(errors))
         self._reply.finish()
 
     async def _write(self, prompt: Prompt) -> None:

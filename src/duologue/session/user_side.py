@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
 
-from duologue.core.audio import samples_to_ms
+from duologue.core.audio import AudioFrame, samples_to_ms
 from duologue.core.conversation import Conversation, Message, Part
 from duologue.core.facts import (
     AnnounceIdle,
@@ -28,6 +28,7 @@ from duologue.core.notices import (
 )
 from duologue.ports import Listener
 from duologue.session.ears import Ears
+from duologue.session.judging import Judging
 from duologue.session.meters import Meters, Turn
 from duologue.session.recognition import Recognition
 
@@ -51,6 +52,7 @@ class Desk(Protocol):
     meters: Meters
     ears: Ears
     recognition: Recognition
+    judging: Judging
     turn: Turn | None
 
     @property
@@ -75,14 +77,15 @@ class UserSide:
         match order:
             case Listen(utterance=utterance, since=since):
                 self._since.setdefault(utterance, self._desk.ears.client_ms(since))
-                sink = partial(self._desk.recognition.write, utterance)
-                self._desk.ears.listen(since, sink)
+                self._desk.ears.listen(since, partial(self._hear, utterance))
             case FinishDraft(utterance=utterance, draft=draft):
                 self._desk.ears.hold()
                 self._desk.recognition.finish(utterance, draft)
+                self._desk.judging.ask(utterance, draft)
             case Discard(utterance=utterance):
                 self._desk.ears.hold()
                 self._desk.recognition.end(utterance)
+                self._desk.judging.forget()
                 self._forget(utterance)
             case AnnounceSpeech(utterance=utterance, since=since):
                 began = max(0, self._desk.ears.client_ms(since) - self._desk.padding_ms)
@@ -96,11 +99,16 @@ class UserSide:
             case CompleteTranscript():
                 self._complete(order)
 
+    def _hear(self, utterance: UtteranceId, frame: AudioFrame) -> None:
+        self._desk.recognition.write(utterance, frame)
+        self._desk.judging.write(utterance, frame)
+
     def _commit(self, order: CommitUtterance) -> None:
         desk, item_id = self._desk, self._item(order.utterance)
         upto = samples_to_ms(order.upto)
         self._begin_turn(order, item_id)
         desk.ears.commit(order.upto)
+        desk.judging.forget()
         ended = desk.ears.client_ms(upto)
         self._lasted[order.utterance] = max(0, ended - self._since.get(order.utterance, ended))
         if order.spoken:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from duologue.core.policy import TurnPolicy
-from duologue.ports import Clock, EnginePool, Responder, ToolServers
+from duologue.ports import Clock, EnginePool, Responder, ToolServers, TurnEnd
 from duologue.session.hearing import Hearing
 from duologue.session.journal import Journal
 from duologue.session.meters import Meters
@@ -23,6 +23,7 @@ class World:
         journal: opens a journal for a session, where one is wanted.
         context_tokens: about how much of a conversation the language model is shown.
         lead_ms: how far ahead of the listener sound is sent.
+        turn_end: hears whether a speaker has finished; None where there is no such model.
         tool_servers: the way to servers whose tools we run; None where there is none.
     """
 
@@ -36,3 +37,4 @@ class World:
     lead_ms: float = LEAD_MS
     context_tokens: int = CONTEXT_TOKENS
     tool_servers: ToolServers | None = None
+    turn_end: TurnEnd | None = None

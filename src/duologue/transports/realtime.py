@@ -14,6 +14,7 @@ from duologue.transports.admission import Visitor
 from duologue.transports.websocket import (
     GOING_AWAY,
     INTERNAL_ERROR,
+    NORMAL,
     POLICY_VIOLATION,
     Handler,
     Socket,
@@ -31,6 +32,9 @@ FAREWELL_S = 0.3
 
 MAX_EARLY = 64
 """Messages that may come before the session has been set up; it is within the same turn of the loop."""
+
+HUNG_UP = "hang_up"
+"""Why a connection is closed that the language model ended."""
 
 HESITATION_S = 0.5
 """A client whose dialect its first message will tell may stay silent this long, until it is greeted after all."""
@@ -138,7 +142,16 @@ class RealtimeConnection:
         except* Exception as errors:
             log.exception("! %s: a task of the session failed", self._id, exc_info=errors)
             self._world.meters.counts["sessions_failed"] += 1
-        self._close(INTERNAL_ERROR, "internal error")
+        if self.session is not None and self.session.hung_up:
+            self._say_goodbye()
+        else:
+            self._close(INTERNAL_ERROR, "internal error")
+
+    def _say_goodbye(self) -> None:
+        """The model ended the conversation, and its goodbye was heard."""
+        if self.extension is not None:
+            self._send((self.extension.goodbye(HUNG_UP),))
+        self._close(NORMAL, HUNG_UP)
 
     async def _until_over(self, session: Session) -> None:
         """Return when the client is gone or the session cannot go on, whichever comes first."""

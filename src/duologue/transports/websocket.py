@@ -33,6 +33,7 @@ MAX_UNSENT_BYTES = 4 * 1024 * 1024
 PING_IDLE_S = 20.0
 """A peer that sends nothing for this long is asked for a sign of life, and given up after as long again."""
 
+NORMAL = 1000
 GOING_AWAY = 1001
 POLICY_VIOLATION = 1008
 TOO_BIG = 1009

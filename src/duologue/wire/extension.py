@@ -7,7 +7,7 @@ this wrapper; nothing of it is seen or paid for by any other.
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from duologue.core.audio import SAMPLE_BYTES
@@ -17,6 +17,7 @@ from duologue.core.facts import AskId
 from duologue.core.notices import Notice, OutputEnded, Problem, ReplyBegan, ReplyEnded, ReplyState
 from duologue.core.options import SessionOptions
 from duologue.wire import codec, coders, extension_events
+from duologue.wire.configuring import Configure
 from duologue.wire.dialect import Dialect, Step
 from duologue.wire.extension_events import PREFIX, Ack
 from duologue.wire.extension_frames import FIRST, LAST, Frame, InputOrder, samples_in, unpack
@@ -83,13 +84,15 @@ class Extended:
         self._sequence = 0
         self._gap = 0
         self._since_ack = 0  # samples of input
+        self._configured = Configure()
         self._format = inner.options().input_format
         self._decoder = coders.decoder(self._format)
 
-    # --- the wrapped dialect's own ---
     def options(self) -> SessionOptions:
-        """See `Dialect`."""
-        return self._inner.options()
+        """The wrapped dialect's, with what the client configured laid over them."""
+        return self._configured.over(self._inner.options())
+
+    # --- the wrapped dialect's own ---
 
     def adopt(self, session: dict[str, Any]) -> None:
         """See `Dialect`."""
@@ -141,6 +144,7 @@ class Extended:
         for step in self._inner.receive(data):
             if isinstance(step, SetOptions):
                 self._use_input(step.options)
+                step = replace(step, options=self._configured.over(step.options))
             yield step
 
     def _read(self, event: dict[str, Any]) -> Iterator[Step]:
@@ -150,10 +154,18 @@ class Extended:
             read = extension_events.read(event)
             if isinstance(read, Ack):
                 self.on_ack(read.sequence)
+            elif isinstance(read, Configure):
+                yield from self._configure(read, event_id)
             else:
                 yield extension_events.command(read, self._ask(event_id))
         except ClientError as error:
             yield self.error(error, event_id)
+
+    def _configure(self, event: Configure, event_id: str | None) -> Iterator[Step]:
+        self._configured = self._configured.and_then(event)
+        options = self.options()
+        yield SetOptions(self._ask(event_id), options)
+        yield self._event("configured", **self._configured.shown(options))
 
     def _ask(self, event_id: str | None) -> AskId:
         self._last_ask += 1
@@ -193,6 +205,10 @@ class Extended:
             resume_token=self.resume_token,
             resume_ms=self.resume_ms,
         )
+
+    def goodbye(self, reason: str) -> bytes:
+        """`duologue.goodbye`: the server ends the session and closes the connection."""
+        return self._event("goodbye", reason=reason)
 
     def encode(self, notice: Notice) -> Iterator[bytes]:
         """See `Dialect`."""

@@ -18,6 +18,7 @@ from duologue.core.notices import (
     OutputResumed,
     TurnOver,
 )
+from duologue.wire.configuring import Configure
 from duologue.wire.validation import MAX_EVENT_ID
 
 PREFIX = "duologue."
@@ -53,18 +54,21 @@ class Resume(Client, tag="duologue.output.resume"):
     """The client plays again."""
 
 
-_EVENTS = Played | Ack | Hold | Resume
-_NAMES = "duologue.ack, duologue.output.hold, duologue.output.resume, duologue.played"
+AnyEvent = Played | Ack | Hold | Resume | Configure
+_NAMES = (
+    "duologue.ack, duologue.configure, duologue.output.hold, duologue.output.resume, "
+    "duologue.played"
+)
 
 
-def read(event: Mapping[str, Any]) -> Played | Ack | Hold | Resume:
+def read(event: Mapping[str, Any]) -> AnyEvent:
     """An event of this channel.
 
     Raises:
         MalformedEvent: it is none, or a field of it is wrong.
     """
     try:
-        known: Played | Ack | Hold | Resume = msgspec.convert(event, _EVENTS)
+        known: AnyEvent = msgspec.convert(event, AnyEvent)
     except msgspec.ValidationError as error:
         raise _explain(str(event["type"]), str(error)) from error
     return known

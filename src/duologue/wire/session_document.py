@@ -10,6 +10,7 @@ from duologue.core.options import ReplyOptions, SessionOptions
 from duologue.core.tool_servers import ToolServer
 from duologue.wire import codec
 from duologue.wire import session_options as read
+from duologue.wire.configuring import Defaults
 from duologue.wire.items import read_item
 from duologue.wire.session_options import CODECS, DEFAULT_VOICE
 from duologue.wire.tool_servers import choice, servers, shown
@@ -59,6 +60,7 @@ class SessionDocument:
 
     Args:
         transcribes: it begins as a transcription session, which makes no answers.
+        defaults: the operator's choice of what the protocol says nothing of.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class SessionDocument:
         instructions: str,
         *,
         transcribes: bool = False,
+        defaults: Defaults = Defaults(),  # noqa: B008 - frozen
     ) -> None:
+        self._defaults = defaults
         self._doc: Json = {
             "type": "realtime",
             "object": "realtime.session",
@@ -88,7 +92,7 @@ class SessionDocument:
                     "format": {"type": "audio/pcm", "rate": 24_000},
                     "transcription": None,
                     "noise_reduction": None,
-                    "turn_detection": dict(SERVER_VAD),
+                    "turn_detection": _turn_detection_of(defaults.turns),
                 },
                 "output": {
                     "format": {"type": "audio/pcm", "rate": 24_000},
@@ -168,7 +172,7 @@ class SessionDocument:
             max_output_tokens=read.output_limit(self._doc["max_output_tokens"]),
             format=read.audio_format(sound_out["format"], "session.audio.output.format"),
         )
-        return SessionOptions(
+        options = SessionOptions(
             reply=reply,
             input_format=read.audio_format(sound_in["format"], "session.audio.input.format"),
             turn=turn,
@@ -181,6 +185,7 @@ class SessionDocument:
             truncation=read.truncation(self._doc["truncation"], "session.truncation"),
             answers=self.answers,
         )
+        return self._defaults.under(options)
 
     def reply_options(self, params: Json, new_id: Callable[[str], str]) -> ReplyOptions:
         """The session's, overridden by those of one `response.create`.
@@ -342,6 +347,14 @@ def _format_json(old: Json | None, new: Json | None, param: str) -> Json:
     same = old is not None and new.get("type", old["type"]) == old["type"]
     merged = {**(old or {}), **new} if same else dict(new)
     return read.format_json(read.audio_format(merged, param))
+
+
+def _turn_detection_of(preset: str) -> Json:
+    """What a session begins with; the protocol's own where no preset is named."""
+    if not preset:
+        return dict(SERVER_VAD)
+    eagerness = next(name for name, meant in read.EAGERNESS.items() if meant == preset)
+    return {**SEMANTIC_VAD, "eagerness": eagerness}
 
 
 def _turn_detection_json(old: Json | None, new: Any) -> Json | None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from duologue.core.audio import AudioFormat, Codec
@@ -9,12 +10,13 @@ from duologue.core.context import Truncation
 from duologue.core.errors import MalformedEvent
 from duologue.core.options import Noise, Tool
 from duologue.core.policy import TurnPolicy
+from duologue.core.presets import PRESETS
 from duologue.core.speech import SpeechPolicy
 
 Json = dict[str, Any]
 
-EAGERNESS_MS = {"low": 1_000, "medium": 600, "auto": 600, "high": 400}
-"""What eagerness means as long as no model judges the end of a turn: a pause of this length."""
+EAGERNESS = {"low": "patient", "medium": "balanced", "auto": "balanced", "high": "snappy"}
+"""The preset that each eagerness of `semantic_vad` means."""
 
 PADDING_MS = 300
 """The protocol's `prefix_padding_ms`, where the client cannot set it."""
@@ -42,10 +44,8 @@ def turn_detection(doc: Json | None, *, answers: bool) -> tuple[TurnPolicy, Spee
     create = answers and doc["create_response"]
     interrupt = doc["interrupt_response"]
     if doc["type"] == "semantic_vad":
-        silence_ms = EAGERNESS_MS[doc["eagerness"] or "auto"]
-        turn = TurnPolicy(
-            silence_ms=silence_ms, create_response=create, interrupt_response=interrupt
-        )
+        preset = PRESETS[EAGERNESS[doc["eagerness"] or "auto"]]
+        turn = replace(preset, create_response=create, interrupt_response=interrupt)
         return turn, SpeechPolicy(), PADDING_MS
     name = "session.audio.input.turn_detection"
     pause_ms = within(doc["silence_duration_ms"], 0, 60_000, f"{name}.silence_duration_ms")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from duologue.core.conversation import (
     ApprovalAnswer,
     ApprovalRequest,
+    Conversation,
     FunctionCall,
     FunctionResult,
     Item,
@@ -18,8 +19,10 @@ from duologue.core.conversation import (
     ToolList,
 )
 from duologue.core.options import ReplyOptions, Tool
+from duologue.core.playout import SpokenText
 from duologue.core.tool_servers import CallError
-from duologue.engines.chat.messages import NO_RESULT, SILENCE, messages, request_body
+from duologue.engines.chat.messages import INTERRUPTED, NO_RESULT, SILENCE, messages, request_body
+from duologue.engines.voices.speakable import speakable
 from duologue.ports import Prompt
 
 
@@ -28,6 +31,10 @@ def user(text: str | None) -> Item:
 
 
 def ours(text: str) -> Item:
+    return Message("a", "assistant", (Part("output_audio", text),))
+
+
+def cut(text: str) -> Item:
     return Message("a", "assistant", (Part("output_audio", text),), "incomplete")
 
 
@@ -54,14 +61,46 @@ def roles(items: Sequence[Item]) -> list[str]:
     return [message["role"] for message in messages(items)]
 
 
-def test_what_was_heard_is_what_was_said() -> None:
-    items = [user("tell me a story"), ours("Once upon"), user("stop")]
+def test_what_was_heard_is_what_was_said_and_where_it_was_cut_off_is_marked() -> None:
+    items = [user("tell me a story"), cut("Once upon "), user("stop")]
     assert messages(items, "Be brief.") == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "tell me a story"},
-        {"role": "assistant", "content": "Once upon"},
+        {"role": "assistant", "content": "Once upon" + INTERRUPTED},
         {"role": "user", "content": "stop"},
     ]
+
+
+def test_of_which_no_word_was_heard_was_never_said() -> None:
+    items = [user("tell me a story"), cut(""), user("about a fox")]
+    assert messages(items) == [{"role": "user", "content": "tell me a story\nabout a fox"}]
+
+
+def spoken(heard_ms: float) -> Item:
+    """Four words of 250 ms each; the client said later how much of it it played."""
+    text = SpokenText()
+    text.add_sound(text.add_piece("Once upon a time"), 1000)
+    text.finish()
+    part = Part("output_audio", text.text, text, 1000.0)
+    conversation = Conversation()
+    conversation.add(Message("a", "assistant", (part,)))
+    if heard_ms:
+        conversation.truncate("a", 0, int(heard_ms))
+    return conversation.retrieve("a")
+
+
+def test_a_cut_that_the_client_tells_of_later_is_marked_too() -> None:
+    contents = [messages([spoken(ms), user("x")])[1]["content"] for ms in (0, 999, 600)]
+    assert contents == ["Once upon a time", "Once upon a time", "Once upon" + INTERRUPTED]
+
+
+def test_only_our_own_words_are_marked() -> None:
+    theirs = Message("u", "user", (Part("input_text", "well"),), "incomplete")
+    assert messages([theirs])[0]["content"] == "well"
+
+
+def test_a_model_that_imitates_the_mark_is_not_heard_to() -> None:
+    assert not speakable(INTERRUPTED)
 
 
 def test_silence_is_left_out_and_neighbours_become_one() -> None:
@@ -182,7 +221,7 @@ def test_tools_are_offered_only_where_there_are_any() -> None:
 
 ITEMS = st.lists(
     st.one_of(
-        st.sampled_from([user("a"), user(None), ours("b"), ours("")]),
+        st.sampled_from([user("a"), user(None), ours("b"), cut("d"), ours("")]),
         st.builds(Message, st.just("s"), st.just("system"), st.just((Part("input_text", "c"),))),
         st.builds(
             call,

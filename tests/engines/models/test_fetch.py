@@ -136,10 +136,19 @@ def test_a_python_without_pip_is_told_so(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.full
-def test_the_silero_file_comes_out_of_the_published_wheel(tmp_path: Path) -> None:
-    entry, files = fetched(parse("silero-vad"), tmp_path)
-    assert entry == "silero_vad.onnx"
-    assert len(files[entry]) > 2_000_000
+@pytest.mark.parametrize(
+    ("name", "file", "size"),
+    [
+        ("silero-vad", "silero_vad.onnx", 2_327_524),
+        ("smart-turn", "smart-turn-v3.2-cpu.onnx", 8_679_182),
+    ],
+)
+def test_a_known_file_comes_out_of_the_published_wheel(
+    name: str, file: str, size: int, tmp_path: Path
+) -> None:
+    entry, files = fetched(parse(name), tmp_path)
+    assert entry == file
+    assert len(files[entry]) == size
 
 
 # --- the hub ---

@@ -6,6 +6,7 @@ from duologue.core.errors import SetupError
 from duologue.engines.models.sources import (
     CATALOGUE,
     SILERO,
+    SMART_TURN,
     HubSource,
     LocalSource,
     WheelSource,
@@ -67,7 +68,10 @@ def test_a_known_name_is_a_source_that_can_be_written_out(name: str) -> None:
     assert known.megabytes > 0
 
 
-def test_the_silero_file_is_the_one_that_the_package_carries() -> None:
-    assert f'SHA256 = "{SILERO.sha256}"' in (ROOT / "hatch_build.py").read_text()
-    assert f'MEMBER = "{SILERO.member}"' in (ROOT / "hatch_build.py").read_text()
-    assert f"silero-vad=={SILERO.version}\n" in (ROOT / "requirements/assets.in").read_text()
+@pytest.mark.parametrize("source", [SILERO, SMART_TURN])
+def test_the_known_file_is_the_one_that_the_package_carries(source: WheelSource) -> None:
+    step = (ROOT / "hatch_build.py").read_text()
+    assert f'sha256="{source.sha256}"' in step
+    assert f'package="{source.package}"' in step
+    assert f'member="{source.member}"' in step
+    assert f"{source.package}=={source.version}\n" in (ROOT / "requirements/assets.in").read_text()

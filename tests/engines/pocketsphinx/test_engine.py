@@ -1,10 +1,12 @@
 """The recogniser as sessions use it: real models, recorded speech, real processes."""
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -17,7 +19,6 @@ from duologue.core.errors import AtCapacity, EngineLost, EngineRefused, OurError
 from duologue.engines import registry
 from duologue.engines.base import Flush, Item, StreamCancelled
 from duologue.engines.pocketsphinx import decoders
-from duologue.engines.pocketsphinx.decoders import Utterances
 from duologue.engines.pocketsphinx.engine import SPEC, Pocketsphinx
 from duologue.engines.pool_inprocess import InProcessPool
 from duologue.engines.pool_subprocess import SubprocessPool
@@ -170,12 +171,25 @@ def test_words_have_the_times_at_which_they_were_said(engine: Pocketsphinx) -> N
     assert pauses.index(max(pauses)) in (4, 9)
 
 
-def test_words_cost_nothing_where_nobody_asks(
+def test_words_are_told_where_somebody_asks_and_how_sure_they_are_always(
+    engine: Pocketsphinx,
+) -> None:
+    (plain,) = finals(events_of(engine, *frames(speech(CLUBS)), Flush(1)))
+    (timed,) = finals(events_with(engine, TIMED, *frames(speech(CLUBS)), Flush(1)))
+    assert plain.words == ()
+    assert plain.confidence is not None
+    logprobs = [word.logprob for word in timed.words if word.logprob is not None]
+    assert plain.confidence == pytest.approx(math.exp(sum(logprobs) / len(logprobs)), rel=0.01)
+
+
+def test_who_says_nothing_and_who_was_not_weighed_is_not_sure_of_anything(
     engine: Pocketsphinx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Utterances, "_words", lambda *_, **__: pytest.fail("nobody asked"))
-    events = events_of(engine, *frames(speech(CLUBS)), Flush(1))
-    assert finals(events)[0].words == ()
+    (silent,) = finals(events_of(engine, *frames(bytes(2 * RATE)), Flush(1)))
+    assert silent.confidence is None
+    monkeypatch.setattr(decoders, "LONGEST_SEARCHED", 0)
+    (long,) = finals(events_of(engine, *frames(speech(CLUBS)), Flush(1)))
+    assert long.confidence is None
 
 
 def test_words_of_what_the_first_pass_heard_are_not_weighed(
@@ -403,7 +417,8 @@ async def test_in_a_process_it_hears_the_same_and_leaves_nothing_behind(
         for stream, name, hints in zip(streams, names, ((), ("queen of clubs",), ()), strict=True):
             *before, final = await until_end(stream)
             expected = heard(engine, speech(name), *hints)
-            assert final == Final(7, len(speech(name)) // 2, expected)
+            assert isinstance(final, Final)
+            assert replace(final, confidence=None) == Final(7, len(speech(name)) // 2, expected)
             assert partials(before)
             await stream.aclose()
         refused = await opened(pool, language="de")
@@ -455,7 +470,9 @@ async def test_a_process_that_is_killed_is_replaced_and_nothing_said_is_lost(
         kept.flush(3)
         *_, final = await until_end(kept)
         assert first
-        assert final == Final(3, len(speech(DIGITS)) // 2, heard(engine, speech(DIGITS)))
+        expected = heard(engine, speech(DIGITS))
+        assert isinstance(final, Final)
+        assert replace(final, confidence=None) == Final(3, len(speech(DIGITS)) // 2, expected)
         await kept.aclose()
         again = await opened(pool)
         await offer(again, speech(SOMETHING))

@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 
 from duologue.core.conversation import FunctionResult, Item, Message, Part
 from duologue.core.errors import SetupError
+from duologue.core.manners import HANG_UP, with_hang_up
 from duologue.core.options import ReplyOptions, Tool
 from duologue.engines.skills.responder import NO_MODEL, NOT_HEARD, SPEC, SkillsResponder
 from duologue.engines.skills.skill import meant
 from duologue.engines.skills.spoken import say_whole
-from duologue.engines.skills.talk import CAN_DO, GREETING, WHO
+from duologue.engines.skills.talk import CAN_DO, CANNOT_HANG_UP, GREETING, WHO
 from duologue.engines.skills.timer_talk import CANNOT_CHANGE
 from duologue.engines.skills.timers import MAX_TIMERS, NamedLater, TakeBack
-from duologue.ports import Prompt, SpeakLater, TextDelta
+from duologue.ports import CallDelta, Prompt, SpeakLater, TextDelta
 
 NOW = datetime(2026, 11, 21, 15, 7, tzinfo=UTC)
 """A Saturday."""
@@ -24,18 +25,25 @@ NOW = datetime(2026, 11, 21, 15, 7, tzinfo=UTC)
 class Talk:
     """A conversation with the skills, on a clock of its own."""
 
-    def __init__(self, *, can_take_back: bool = True, session_id: str = "sess_1") -> None:
+    def __init__(
+        self,
+        *,
+        can_take_back: bool = True,
+        session_id: str = "sess_1",
+        options: ReplyOptions = ReplyOptions(),  # noqa: B008 - frozen
+    ) -> None:
         self.now = NOW
         self.items: list[Item] = []
         self.deltas: list[Any] = []
         self._session_id = session_id
+        self._options = options
         self.responder = SkillsResponder(lambda: self.now, can_take_back=can_take_back)
 
     def say(self, text: str | None) -> str:
         """What is answered to it."""
         number = len(self.items)
         self.items.append(Message(f"u{number}", "user", (Part("input_audio", text),)))
-        prompt = Prompt(tuple(self.items), ReplyOptions(), self._session_id)
+        prompt = Prompt(tuple(self.items), self._options, self._session_id)
         self.deltas = list(self.responder.answer(prompt))
         answer = "".join(d.text for d in self.deltas if isinstance(d, TextDelta))
         self.items.append(Message(f"a{number}", "assistant", (Part("output_audio", answer),)))
@@ -157,6 +165,10 @@ TIMER = "Five minutes, starting now."
         ("good morning", "Good morning. What can I do for you?"),
         ("goodbye", "Goodbye."),
         ("good night", "Goodbye."),
+        ("thanks bye bye", "Goodbye."),
+        ("hang up", CANNOT_HANG_UP),
+        ("please end the call", CANNOT_HANG_UP),
+        ("hang on", "Okay."),
         ("thank you very much", "You are welcome."),
         ("thanks", "You are welcome."),
         ("stop", "Okay."),
@@ -465,3 +477,44 @@ def test_numbers_of_the_answers_are_words() -> None:
         "set a timer for 90 seconds",
     ):
         assert not any(c.isdigit() for c in answer(said))
+
+
+# --- goodbye ---
+HANGS_UP = (TextDelta("Goodbye."), CallDelta("hang_up", "hang_up", "{}"))
+
+
+@pytest.mark.parametrize(
+    "farewell",
+    ["goodbye", "Bye bye!", "okay thanks goodbye", "good night", "hang up", "please end the call"],
+)
+def test_it_hangs_up_after_a_goodbye_where_it_may(farewell: str) -> None:
+    talk = Talk(options=with_hang_up(ReplyOptions()))
+    talk.say(farewell)
+    assert tuple(talk.deltas) == HANGS_UP
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["how do you spell goodbye", "what is five divided by two", "say goodbye", "hang on", "stop"],
+)
+def test_it_hangs_up_after_nothing_else(text: str) -> None:
+    talk = Talk(options=with_hang_up(ReplyOptions()))
+    talk.say(text)
+    assert not [delta for delta in talk.deltas if isinstance(delta, CallDelta)]
+
+
+def test_it_stays_for_a_timer() -> None:
+    talk = Talk(options=with_hang_up(ReplyOptions()))
+    talk.say("set a timer for five minutes")
+    assert talk.say("goodbye") == "Goodbye."
+    assert len(talk.deltas) == 1
+    talk.now += timedelta(minutes=6)
+    talk.say("goodbye")
+    assert tuple(talk.deltas) == HANGS_UP
+
+
+def test_a_clients_function_that_looks_like_ours_is_not_called() -> None:
+    own = Tool(HANG_UP.name, HANG_UP.description, dict(HANG_UP.parameters))
+    talk = Talk(options=ReplyOptions(tools=(own,)))
+    assert talk.say("goodbye") == "Goodbye."
+    assert len(talk.deltas) == 1

@@ -5,6 +5,8 @@ the chat templates of some models refuse two messages of the user in a row, or o
 A spoken conversation has all of that: people talk while a function runs, answers that nobody heard leave no
 message, and we may speak first. So results are moved to their calls, neighbours of one role become one
 message, and a silent user is said to be silent. Tools that we call ourselves are calls like any other.
+
+An answer that was cut off stands as it was heard, and with a mark; one of which no word was heard was never said.
 """
 
 import json
@@ -32,6 +34,10 @@ NO_RESULT = "(There is no result yet.)"
 
 SILENCE = "(The user has not said anything yet.)"
 """Stands for the user, where the first word is ours."""
+
+INTERRUPTED = "—"
+"""After the last heard word of an answer that was cut off, as novels have it. It is in no item and is never said. A
+model that takes to ending its own answers so is not heard to: voices pass over it, and read words in brackets."""
 
 
 def request_body(prompt: Prompt, model: str) -> dict[str, Any]:
@@ -97,7 +103,7 @@ def _result(call: ServerCall) -> str:
 
 
 def _add_text(chat: list[ChatMessage], item: Item) -> None:
-    text = item.text.strip() if isinstance(item, Message) else ""
+    text = _words(item) if isinstance(item, Message) else ""
     if not isinstance(item, Message) or not text:
         return  # silence, or a transcript that is not known
     last = chat[-1] if chat else None
@@ -106,6 +112,23 @@ def _add_text(chat: list[ChatMessage], item: Item) -> None:
         last["content"] = f"{last['content']}\n{text}"
     else:
         chat.append({"role": item.role, "content": text})
+
+
+def _words(message: Message) -> str:
+    """What was said, and where it was cut off."""
+    text = message.text.strip()
+    is_marked = text and message.role == "assistant" and _is_cut(message)
+    return f"{text}{INTERRUPTED}" if is_marked else text
+
+
+def _is_cut(message: Message) -> bool:
+    """It was broken off; or a client said, once it was over, that not all its words were heard."""
+    if message.status == "incomplete":
+        return True
+    spoken = ((part.spoken, part.sent_ms) for part in message.parts if part.spoken is not None)
+    return any(
+        text.heard_until(sent_ms) != text.heard_until(text.duration_ms) for text, sent_ms in spoken
+    )
 
 
 def _add_calls(chat: list[ChatMessage], calls: Sequence[Call], results: dict[str, str]) -> None:

@@ -138,6 +138,14 @@ SILERO = WheelSource(
 )
 """The batchable one, as the package itself carries it (hatch_build.py)."""
 
+SMART_TURN = WheelSource(
+    "pipecat-ai",
+    "1.14.0",
+    "pipecat/audio/turn/smart_turn/data/smart-turn-v3.2-cpu.onnx",
+    "2bb026316b14a660486a75b1733cd3fbab8c2fd0314dc9af7be49f8cca967e4f",
+)
+"""The same as the package carries, if it could be had when that was built (hatch_build.py)."""
+
 
 def _whisper(name: str, repo: str, megabytes: int, about: str) -> Known:
     use = f"duologue serve --stt whisper:{name}"
@@ -159,6 +167,7 @@ CATALOGUE = {
         "809 M, 100 languages",
     ),
     "silero-vad": Known(SILERO, 3, "Silero VAD (MIT)"),
+    "smart-turn": Known(SMART_TURN, 13, "Smart Turn v3.2, end of turn (BSD-2)"),
 }
 """Names of repositories and sizes as the hub's pages and faster-whisper 1.2.1 have them; nothing was fetched
 from there to try. Parameters: Radford et al. 2022, table 1, and the turbo model's card."""

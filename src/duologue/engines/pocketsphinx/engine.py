@@ -11,6 +11,7 @@ of its time (a sixth for dictation), a final 10 ms.
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 from duologue.core.audio import AudioFrame, ms_to_samples
@@ -149,15 +150,19 @@ class _Stream:
                 self._emit(Partial(text))
 
     def _finish(self, flush_id: int) -> None:
-        if self._timeline is None:
-            final = Final(flush_id, self._upto, self._utterances.finish())
-        else:
-            text, spoken = self._utterances.finish_with_words()
+        text, spoken = self._utterances.finish_with_words()
+        words: tuple[Word, ...] = ()
+        if self._timeline is not None:
             words = tuple(_word(word, self._timeline) for word in spoken)
-            final = Final(flush_id, self._upto, text, words)
             self._timeline.clear()
         self._unread, self._said = 0, ""
-        self._emit(final)
+        self._emit(Final(flush_id, self._upto, text, words, confidence(spoken)))
+
+
+def confidence(spoken: Sequence[Spoken]) -> float | None:
+    """The geometric mean of the words' probabilities; None where they were not weighed."""
+    known = [math.log(word.probability) for word in spoken if word.probability is not None]
+    return math.exp(sum(known) / len(known)) if known else None
 
 
 def _word(spoken: Spoken, timeline: Timeline) -> Word:

@@ -5,12 +5,14 @@ that it says is made up: there is an answer from a skill, a question, or the adm
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from duologue.core.capabilities import Capabilities, Role
 from duologue.core.conversation import Item, Message
 from duologue.core.errors import SetupError
+from duologue.core.manners import may_hang_up
 from duologue.engines.base import EngineSpec
 from duologue.engines.skills import arithmetic, clock, conversions, talk
 from duologue.engines.skills.heard import Heard, hear
@@ -29,7 +31,7 @@ LOOK_BACK = 40
 
 
 class SkillsResponder:
-    """See `ports.Responder`. Instructions and tools are not for it: it calls nothing and plays no part.
+    """See `ports.Responder`. Instructions and tools are not for it: it plays no part and calls nothing but `HANG_UP`.
 
     Args:
         now: the local time, with its zone.
@@ -69,6 +71,8 @@ class SkillsResponder:
         """The whole answer; it takes well under a millisecond."""
         said = _said(prompt.items)
         scene = Scene(self._now(), said[-1] if said else "", prompt.session_id)
+        if may_hang_up(prompt.options) and not self.timers.running(scene):  # they end with the line
+            scene = replace(scene, may_hang_up=True)
         text = _asked(prompt.items)
         if text is None:
             return (TextDelta(talk.GREETING),)
@@ -150,7 +154,7 @@ def _make(argument: str) -> SkillsResponder:
 SPEC = EngineSpec(
     "skills",
     Role.LLM,
-    Capabilities(languages=("en",)),
+    Capabilities(languages=("en",), acts=True),
     _make,
     about="offline skills: time, sums, units, timers; not a language model",
 )

@@ -23,11 +23,13 @@ class Scene:
         now: local time, with its zone.
         last_answer: what the user heard last from us; may be empty.
         session_id: whose conversation it is; may be empty.
+        may_hang_up: the conversation may be ended, and nothing is promised in it any more.
     """
 
     now: datetime
     last_answer: str = ""
     session_id: str = ""
+    may_hang_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)

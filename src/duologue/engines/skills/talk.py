@@ -1,16 +1,20 @@
-"""Greetings, thanks, stopping, "say that again", "repeat after me", and what the skills can do."""
+"""Greetings, thanks, stopping, goodbyes, "say that again", "repeat after me", and what the skills can do."""
 
 import re
 from dataclasses import dataclass
 
+from duologue.core.manners import HANG_UP
 from duologue.engines.skills.heard import Heard
 from duologue.engines.skills.skill import Scene, Understood, say
+from duologue.ports import CallDelta, TextDelta
 
 CAN_DO = (
     "I can tell the time and the date, do sums, convert units, run timers, and repeat what you say."
 )
 WHO = "I am Duologue's set of offline skills, not a language model."
 GREETING = "Hello. What can I do for you?"
+GOODBYE = "Goodbye."
+CANNOT_HANG_UP = "I cannot hang up here, but you can."
 MAX_REPEATED = 300
 """Characters said back; longer is no longer a repetition but a reading."""
 
@@ -57,7 +61,10 @@ def _phrase(answer: str, needs: str, allows: str) -> Phrase:
 
 
 _PHRASES = (
-    _phrase("Goodbye.", "goodbye|bye|farewell|good night|see you|so long",
+    _phrase(CANNOT_HANG_UP, "hang up|end call|end conversation|close line|close connection|disconnect",
+            "hang up end the this call conversation close line connection disconnect phone please now you can just "
+            "me goodbye bye okay ok thanks thank and then"),
+    _phrase(GOODBYE, "goodbye|bye|farewell|good night|see you|so long",
             "good night then now for later soon tomorrow see you thanks thank okay ok well and have a nice day"),
     _phrase("You are welcome.", "thanks|thank|appreciate|cheers",
             "you very much so a lot many for your help i it that was is great good nice okay ok all the and again "
@@ -96,6 +103,8 @@ def understand_small_talk(heard: Heard, scene: Scene) -> Understood | None:
     phrase = next((p for p in _PHRASES for reading in readings if p.fits(reading)), None)
     if phrase is None:
         return None
+    if phrase.answer in (GOODBYE, CANNOT_HANG_UP) and scene.may_hang_up:
+        return Understood(lambda: (TextDelta(GOODBYE), CallDelta(HANG_UP.name, HANG_UP.name, "{}")))
     if phrase.answer == GREETING and "good" in words:
         part = next((p for p in ("morning", "afternoon", "evening") if p in words), "day")
         return say(f"Good {part}. What can I do for you?")

@@ -1,0 +1,1 @@
+"""Judges of whether a speaker has finished, by the sound of it."""
