@@ -123,7 +123,8 @@ def test_commit_of_what_nobody_noticed_takes_all_of_it() -> None:
 # --- nothing was said, and something waits ---
 def test_a_noise_is_let_go_only_if_nothing_else_waits() -> None:
     heard, none = (started(1450), stopped(1550), tick(1750)), final(1760, 2, "")
-    committed = [silence(U2, 1760), CompleteTranscript(U2, "")]
+    why = "a noise, and an answer is owed"
+    committed = [CommitUtterance(U2, 1760 * 16, why, True), CompleteTranscript(U2, "")]
     assert orders_after((*ASKED, *heard), none) == [*committed, StartReply(R2)]
     pending = (started(0), stopped(900), tick(1400), *heard)
     assert orders_after(pending, none) == committed
@@ -139,7 +140,7 @@ def test_a_noise_is_let_go_only_if_nothing_else_waits() -> None:
         final(1120, 1, ""),
     )
     assert orders_after(asked[:-1], asked[-1]) == [
-        silence(U1, 1120),
+        CommitUtterance(U1, 1120 * 16, why, True),
         CompleteTranscript(U1, ""),
         StartReply(R1, AskId(5)),
     ]

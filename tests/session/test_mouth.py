@@ -305,9 +305,10 @@ def test_a_held_answer_fades_within_a_frame_and_comes_back_as_softly(rate_hz: in
     frame = rate_hz // 50
     out, back = sound[before * frame :][:frame], sound[(before + 1) * frame :][:frame]
     steps = np.diff(np.concatenate((sound[: before * frame][-1:], out, back)))
-    assert np.abs(steps).max() < LEVEL * np.pi / 2 / (frame // 2) * 1.05  # no click
-    assert not out[frame // 2 :].any()
-    assert (back[frame // 2 :] == LEVEL).all()
+    assert np.abs(steps).max() < LEVEL * np.pi / 2 / frame * 1.05  # no click
+    assert out[: frame * 9 // 10].all(), "the whole frame is heard, ever softer"
+    assert abs(int(out[-1])) < LEVEL / 100
+    assert abs(int(back[-1]) - LEVEL) < LEVEL / 100
     rest = np.concatenate((sound[: before * frame], sound[(before + 2) * frame :]))
     assert (rest == LEVEL).all()
     assert m.underruns == 0
@@ -379,8 +380,8 @@ def test_a_hush_is_a_hold_that_nobody_decided_and_cannot_last() -> None:
     m.hush(False)
     run(pacer, clock, 20)
     assert line.ms == 260, "the listener has run dry, and is given its lead again"
-    m.hush(True)
     said = line.ms
+    m.hush(True)
     run(pacer, clock, int(HUSH_MS) - 20)
     assert line.ms == said + 20
     run(pacer, clock, 40)

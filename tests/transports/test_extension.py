@@ -9,6 +9,7 @@ import pytest
 from duologue.core.audio import WIRE
 from duologue.core.conversation import Message
 from duologue.engines.fakes import FakeTts
+from duologue.session.mouth import LEAD_MS
 from duologue.session.watching import HEARD_EVERY_MS
 from duologue.transports.lobby import RESUME_MS
 from duologue.transports.websocket import Rejection
@@ -34,7 +35,7 @@ async def test_the_welcome_comes_second_and_says_what_is_spoken() -> None:
         assert isinstance(welcome, dict)
         assert (created["type"], welcome["type"]) == ("session.created", "duologue.welcome")
         assert welcome["frames"] is True
-        assert (welcome["version"], welcome["lead_ms"]) == (1, 120)
+        assert (welcome["version"], welcome["lead_ms"]) == (1, LEAD_MS)
         assert len(welcome["resume_token"]) >= 32
         assert welcome["resume_ms"] == RESUME_MS
         await device.close()

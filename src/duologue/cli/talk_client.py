@@ -143,7 +143,12 @@ class Conversation:
             transcription["prompt"] = args.hints
         session: dict[str, Any] = {
             "type": "realtime",
-            "audio": {"input": {"transcription": transcription}},
+            "audio": {
+                "input": {
+                    "transcription": transcription,
+                    "turn_detection": {"type": "semantic_vad"},
+                }
+            },
         }
         if args.instructions:
             session["instructions"] = args.instructions

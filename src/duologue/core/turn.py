@@ -147,7 +147,7 @@ RULES: Mapping[Floor, Row] = {
     PAUSE: {
         SpeechStarted: (_go(USER, do.carry_on),),
         WordsHeard: (_go(STAY, do.rehearse, T.rehearses),),
-        NothingHeard: (_go(THINKING, do.end_turn, T.only_noise),),
+        NothingHeard: (_go(THINKING, do.end_noise, T.only_noise),),
         Waited: (
             _go(STAY, do.draft, T.draft_is_due),
             _go(OPEN, do.end_turn_wordless, T.nothing_said),

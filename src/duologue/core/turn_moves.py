@@ -96,6 +96,12 @@ def end_turn(t: TurnState, fact: Fact) -> Orders:
     yield from parts.promise(t, t.take_asked())
 
 
+def end_noise(t: TurnState, fact: Fact) -> Orders:
+    """What came between a turn and its answer was a noise: the answer follows at once."""
+    yield from parts.commit(t, "a noise, and an answer is owed", due=True)
+    yield from parts.promise(t, t.take_asked())
+
+
 def end_long_turn(t: TurnState, fact: Fact) -> Orders:
     """Nobody has fallen silent for too long: what there is, is answered; the sound goes on as another utterance."""
     yield from parts.commit(t, parts.too_long(t), due=True)

@@ -26,8 +26,8 @@ have silence within 200 ms; where a line runs dry (`underruns`), more is set by 
 AHEAD_MS = 10_000
 """Sound kept that is not sent yet; a full mouth makes the synthesiser wait."""
 
-FADE_MS = 10
-"""Of the frame in which a held answer fades: long enough not to click, and the frame ends in silence."""
+FADE_MS = FRAME_MS
+"""A held answer fades over the whole of its last frame: nothing of it is left out, and nothing clicks."""
 
 HUSH_MS = 400.0
 """A doubt is over sooner, unless the microphone falls silent in the middle of it."""
