@@ -37,7 +37,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import speech
-from bench.turns import figures, judge, plot, policies, work
+from bench.turns import acquainted, figures, judge, plot, policies, work
 from bench.turns.recogniser import FINAL_MS
 from bench.turns.world import TURN_END_MS, Setup
 from duologue.engines.turn_end.smart_turn import packaged
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="presets, or fixed-MS; all presets, fixed-500, fixed-800",
     )
-    add("--limit", type=int, default=0, help="recordings of a kind; 0 for all")
+    add("--limit", type=int, default=0, help="whole recordings of a kind; 0 for all")
     add(
         "--stt",
         choices=("real", "none"),
@@ -84,17 +84,22 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run it; 2 if there are no recordings."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
     folder = speech.wanted()
     if speech.is_missing(folder, "eval_turns"):
         return 2
     names = tuple(args.presets or policies.default_names())
+    if unknown := [name for name in names if not policies.is_known(name)]:
+        known = ", ".join(policies.presets())
+        parser.error(f"there is no policy '{unknown[0]}': there are {known}, and fixed-MS")
     part = work.Part(
         _setup(args),
         folder,
         names,
         limit=args.limit,
         whole=not args.only_scenarios,
+        acquainted=not (args.only_scenarios or args.limit),
         scenarios="" if args.only_whole else args.scenarios,
         seed=args.seed,
     )
@@ -120,6 +125,9 @@ def figures_of(found: work.Found, names: Sequence[str]) -> dict[str, figures.Fig
         mine: figures.Figures = {}
         if name in found.whole:
             mine |= figures.of_whole(found.whole[name])
+        if found.acquainted.get(name):
+            both = acquainted.figures(found.whole[name], found.acquainted[name])
+            mine["acquainted"] = both
         if found.played.get(name):
             played = found.played[name]
             mine |= judge.of_scenarios([judge.judge(one) for one in played], played)
@@ -131,7 +139,9 @@ def figures_of(found: work.Found, names: Sequence[str]) -> dict[str, figures.Fig
 def _plot(part: work.Part, report: dict[str, figures.Figures], args: argparse.Namespace) -> None:
     """Those that were measured, and a curve of fixed silences, of which only the headline is measured."""
     curve = tuple(f"fixed-{ms}" for ms in policies.CURVE_MS if f"fixed-{ms}" not in report)
-    more = work.do(replace(part, names=curve, whole=True, scenarios=""), args.processes)
+    more = work.do(
+        replace(part, names=curve, whole=True, acquainted=False, scenarios=""), args.processes
+    )
     every = report | figures_of(more, curve)
     points = [
         plot.Point(
@@ -160,6 +170,8 @@ def _tables(found: work.Found, report: dict[str, figures.Figures]) -> Iterator[s
     if found.whole:
         yield f"Whole recordings\n{figures.headline(report)}"
         yield f"By kind: false cut-offs / median delay in ms\n{figures.kinds(report)}"
+    if known := acquainted.lines(report):
+        yield "\n".join(known)
     if any(found.played.values()):
         yield f"Made conversations\n{figures.made(report)}"
         yield f"By group\n{figures.groups(report)}"

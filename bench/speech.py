@@ -24,7 +24,9 @@ def is_missing(base: Path, program: str) -> bool:
     if (base / MANIFEST).is_file():
         return False
     print(
-        f"{program}: no recordings: {base} has no {MANIFEST}. Set DUOLOGUE_SPEECH.", file=sys.stderr
+        f"{program}: no recordings: {base} has no {MANIFEST}. Set DUOLOGUE_SPEECH to a folder that has "
+        "one (tests/data has a few; its README says what is in a manifest).",
+        file=sys.stderr,
     )
     return True
 

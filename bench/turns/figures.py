@@ -193,6 +193,7 @@ _ROWS: tuple[tuple[str, Callable[[Figures], str]], ...] = (
     ("stock WebSocket client", _client("stock")),
     ("`duologue.v1`", _client("v1")),
     ("WebRTC", _client("webrtc")),
+    ("the same over an echo (double-talk)", lambda f: _cell(f["double-talk"]["barge_in_p95_ms"])),
     ("missed barge-ins, %", lambda f: _percent(f["missed_barge_in_rate"])),
     ("false barge-ins (coughs, noise), %", lambda f: _percent(f["false_barge_in_rate"])),
     ("backchannels that end the answer, %", lambda f: _percent(f["backchannel_kill_rate"])),

@@ -11,6 +11,10 @@ SETTLED_MS = 500
 """So long after the user's speech, being taken to speak is still due to it (VAD hangover, a late verdict)."""
 
 
+DOUBLE_TALK = "double-talk"
+"""The group in which our own voice comes back while somebody interrupts: told apart from plain interruptions."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """One scenario's.
@@ -207,12 +211,15 @@ def _late(what: str, took_ms: float | None, limit_ms: int) -> Iterator[str]:
 def of_scenarios(verdicts: Sequence[Verdict], outcomes: Sequence[Played]) -> Figures:
     """The figures of made conversations, and which of them went as expected."""
     wanted = {p.scenario.name: p.scenario.expect for p in outcomes}
-    barges = [v for v in verdicts if wanted[v.name].interrupts and v.over_answer]
+    over = [v for v in verdicts if wanted[v.name].interrupts and v.over_answer]
+    barges = [v for v in over if v.group != DOUBLE_TALK]
+    double_talk = _barge_ins([v for v in over if v.group == DOUBLE_TALK])
     kept = [v for v in verdicts if wanted[v.name].not_interrupted and v.over_answer]
     echoes = [v for v in verdicts if v.group == "echo"]
     silent = [v for v in verdicts if wanted[v.name].no_answer]
     return {
         **_barge_ins(barges),
+        DOUBLE_TALK: double_talk,
         **_kills(kept),
         **_echo(echoes),
         "phantom_turns": rate_per_hour(sum(v.answers for v in silent), _hours(silent)),

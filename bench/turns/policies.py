@@ -46,6 +46,11 @@ def find(name: str) -> Manner:
     return Manner(name, presets()[name], "presets")
 
 
+def is_known(name: str) -> bool:
+    """Whether `find` knows it."""
+    return name in presets() or name.removeprefix("fixed-").isdigit()
+
+
 def default_names() -> list[str]:
     """What is measured unless told otherwise."""
     return [*presets(), *(f"fixed-{ms}" for ms in FIXED_MS)]

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.turns import policies, scenario, scene, virtual, whole
+from bench.turns import acquainted, policies, scenario, scene, virtual, whole
 from bench.turns.recordings import Library
 from bench.turns.scene import Played
 from bench.turns.whole import Outcome
@@ -26,7 +26,8 @@ class Part:
 
     Attributes:
         limit: recordings of a kind; 0 for all.
-        whole: the headline is wanted; `scenarios`: which of those, empty for none.
+        whole: the headline is wanted; `acquainted`: and again, with a speaker's in one session.
+        scenarios: which of those; empty for none.
     """
 
     setup: Setup
@@ -36,6 +37,7 @@ class Part:
     share: int = 0
     shares: int = 1
     whole: bool = True
+    acquainted: bool = False
     scenarios: str = "*"
     seed: int = 0
 
@@ -51,6 +53,7 @@ class Found:
     """
 
     whole: dict[str, list[Outcome]] = field(default_factory=dict)
+    acquainted: dict[str, list[Outcome]] = field(default_factory=dict)
     played: dict[str, list[Played]] = field(default_factory=dict)
     sound_s: float = 0.0
     took_s: float = 0.0
@@ -82,6 +85,12 @@ def do_part(part: Part) -> Found:
             ]
             found.whole[name] = _hold(jobs, engines)
             found.sound_s += sum(r.seconds + (whole.LEAD_MS + whole.TAIL_MS) / 1000 for r in mine)
+        if part.acquainted:
+            evenings = list(acquainted.speakers(library.whole(part.limit)).values())
+            mine_too = evenings[part.share :: part.shares]
+            jobs = [partial(acquainted.hear, manner=manner, recordings=those) for those in mine_too]
+            heard = _hold(jobs, engines)
+            found.acquainted[name] = [one for outcomes in heard for one in outcomes]
         jobs = [
             partial(scene.play, manner=manner, scenario=one, library=library, seed=part.seed)
             for one in scenarios
@@ -107,6 +116,8 @@ def do(part: Part, processes: int) -> Found:
         for found in pool.map(do_part, parts):
             for name, outcomes in found.whole.items():
                 total.whole.setdefault(name, []).extend(outcomes)
+            for name, outcomes in found.acquainted.items():
+                total.acquainted.setdefault(name, []).extend(outcomes)
             for name, played in found.played.items():
                 total.played.setdefault(name, []).extend(played)
             total.sound_s += found.sound_s

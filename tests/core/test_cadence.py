@@ -81,6 +81,15 @@ def test_the_loudest_is_kept_over_pauses_until_the_turn_is_over() -> None:
     assert loudness.speech_ended(0) == Cadence(0.0, 0.0)
 
 
+def test_speech_that_goes_on_when_a_turn_is_over_is_measured_by_itself() -> None:
+    loudness = Loudness()
+    for power in [100.0] * 3 + [1.0] * 10:
+        loudness.heed(power)
+    loudness.speech_began(10)
+    loudness.turn_is_over()
+    assert loudness.speech_ended(0) == Cadence(0.0, 0.0)
+
+
 @given(st.lists(st.floats(0, 1e9), max_size=80), st.integers(0, 20), st.integers(0, 20))
 def test_whatever_comes_a_fall_is_bounded(powers: list[float], began: int, ended: int) -> None:
     loudness = Loudness()

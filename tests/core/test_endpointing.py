@@ -136,4 +136,5 @@ def test_presets_differ_in_every_state() -> None:
         assert len(set(waits)) == 3
     assert (patient.speculate, balanced.speculate) == (False, True)
     assert patient.barge_in_ms > balanced.barge_in_ms > snappy.barge_in_ms
-    assert patient.barge_in_words > balanced.barge_in_words > snappy.barge_in_words
+    assert patient.barge_in_words > balanced.barge_in_words >= snappy.barge_in_words
+    assert patient.verdict_ms > balanced.verdict_ms > snappy.verdict_ms

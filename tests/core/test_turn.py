@@ -229,13 +229,22 @@ def test_without_a_verdict_the_reply_resumes_and_the_word_still_counts_when_it_c
     assert turn.feed(final(3000, 2, "")) == (Discard(U2),)
 
 
-def test_a_second_sound_takes_the_place_of_an_undecided_one() -> None:
+def test_a_second_sound_joins_one_of_which_words_may_still_come() -> None:
     script = (*ANSWERED, *COUGH, tick(2900))
-    assert orders_after(script, started(3500)) == [
-        Discard(U2),
-        Listen(UtteranceId(3), Ms(3500)),
-        HoldOutput(R1),
-    ]
+    assert orders_after(script, started(3500)) == [Listen(U2, Ms(3500)), HoldOutput(R1)]
+    turn, _ = play(*script, started(3500), stopped(3550), final(3600, 2, "stop"))
+    assert turn.floor is Floor.PAUSE, "the first of the two was meant"
+
+
+def test_a_hum_beside_a_word_is_not_all_that_was_said() -> None:
+    def hum(at: int) -> Fact:
+        return SpeechStopped(Ms(at), is_murmur=True)
+
+    word_first, _ = play(*ANSWERED, *COUGH, started(2700), hum(2800), final(2850, 2, "stop"))
+    assert word_first.floor is Floor.PAUSE
+    hum_first = (*ANSWERED, started(2500), stopped(2600), started(2700), stopped(2800))
+    both = (*hum_first, final(2820, 2, ""), final(2850, 2, "stop", 3))
+    assert play(*both)[0].floor is Floor.PAUSE
 
 
 def test_two_short_sounds_in_one_overlap_are_one_utterance() -> None:

@@ -6,13 +6,17 @@ from duologue.core.endpointing import Endpointing
 from duologue.core.facts import (
     AskId,
     ClearAsked,
+    CommitAsked,
     CommitUtterance,
+    Discard,
     DraftId,
     DropRehearsal,
     Fact,
     FinishDraft,
+    InputBegan,
     Listen,
     Order,
+    PolicyChanged,
     Rehearse,
     ReplyAsked,
     ReplyAudible,
@@ -217,6 +221,8 @@ def test_what_the_recogniser_does_not_believe_in_and_a_hum_interrupt_nobody() ->
     assert (turn.floor, orders[-1]) == (Floor.AGENT, ResumeOutput(R1))
     believed = TranscriptReady(Ms(2_850), U2, DraftId(2), "stop", 0.4)
     assert play(*answered, stopped(2_800), believed, policy=EARLY)[0].floor is Floor.PAUSE
+    many = TranscriptReady(Ms(2_850), U2, DraftId(2), "wait a moment", 0.1)
+    assert play(*answered, stopped(2_800), many, policy=EARLY)[0].floor is Floor.PAUSE
     turn, orders = play(*answered, SpeechStopped(Ms(2_800), is_murmur=True), policy=EARLY)
     assert (turn.floor, orders[-1]) == (Floor.AGENT, ResumeOutput(R1))
 
@@ -227,3 +233,41 @@ def test_where_nothing_of_ours_is_heard_little_is_believed_all_the_same() -> Non
     turn, orders = play(started(0), murmur, tick(1_100), doubted, tick(1_400), policy=EARLY)
     assert StartReply(R1) in orders
     assert turn.floor is Floor.THINKING
+
+
+def test_a_very_long_turn_is_no_matter_for_its_odds() -> None:
+    turn, _ = play(started(0), stopped(119_000), policy=ADAPTIVE)
+    assert turn.state.wait().ms >= PROMPT_MS
+
+
+def test_what_goes_on_after_a_long_turn_is_kept_over_a_breath() -> None:
+    long = (started(0), tick(5_000), final(5_100, 1, "and so on"), stopped(6_000), started(6_300))
+    turn, orders = play(*long, policy=LONG)
+    assert not any(isinstance(o, Discard) for o in orders)
+    assert turn.state.utterance is not None
+    assert turn.state.utterance.id == U2
+
+
+def test_where_speech_may_not_interrupt_what_goes_on_does_not_either() -> None:
+    policy = TurnPolicy(max_turn_ms=5_000, interrupt_response=False)
+    turn, _ = play(started(0), tick(5_000), final(5_100, 1, "and so on"), policy=policy)
+    turn.feed(ReplyAudible(Ms(5_200), R1))
+    turn.feed(TextHeard(Ms(6_500), U2, "no wait please"))
+    assert turn.floor is Floor.AGENT
+
+
+def test_sound_of_push_to_talk_is_no_part_of_how_long_somebody_speaks() -> None:
+    push = TurnPolicy(detect=False, create_response=False)
+    turn, _ = play(InputBegan(Ms(0)), PolicyChanged(Ms(130_000), EARLY), policy=push)
+    orders = turn.feed(started(131_000))
+    assert turn.floor is Floor.USER
+    assert not any(isinstance(o, CommitUtterance) for o in orders)
+
+
+def test_what_the_client_commits_itself_is_not_rehearsed_on() -> None:
+    turn, orders = play(*SPOKE, CommitAsked(Ms(1_200), 1_200 * 16, AskId(1)), policy=EARLY)
+    assert only(orders) == [Rehearse(U1, "what time is it"), DropRehearsal()]
+    silent = PolicyChanged(Ms(1_200), TurnPolicy(create_response=False))
+    turn, orders = play(*SPOKE, silent, tick(2_000), policy=EARLY)
+    assert only(orders) == [Rehearse(U1, "what time is it"), DropRehearsal()]
+    assert turn.floor is Floor.OPEN

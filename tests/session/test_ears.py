@@ -10,7 +10,7 @@ from duologue.core.options import SessionOptions
 from duologue.core.policy import TurnPolicy
 from duologue.session.ears import MAX_PENDING_BYTES, Ears
 from duologue.session.hearing import Hearing
-from tests.support.stage import HandClock, LoudnessVad
+from tests.support.stage import HandClock, LoudnessVad, stage
 
 STREAM_OPTIONS = SessionOptions(input_format=AudioFormat(16_000))
 NOISE = np.random.default_rng(3)
@@ -193,3 +193,16 @@ def test_commands_wait_for_the_sound_before_them() -> None:
     bench.ears.when_judged(lambda: order.append("third"))
     bench.ears.clear()
     assert order[-1] == "third"
+
+
+async def test_sound_after_a_silent_line_comes_where_the_clock_is() -> None:
+    """Nobody looked at the time meanwhile: the stream goes on all the same, in deemed silence."""
+    async with stage() as s:
+        await s.quiet(200)
+        before = s.session.now
+        s._clock.now += 5_000
+        await s.quiet(200)
+        assert 5_000 <= s.session.now - before <= 5_400
+        assert s.session.ears.client_ms(s.session.now) <= 400, "the client's own sound is no longer"
+        await s.turn()
+        assert s.session.turn is not None

@@ -71,7 +71,7 @@ def test_nobody_interrupts_themselves(
     assert room.starts == []
     begins = room.now_ms
     room.live(1_500, USER)
-    assert begins <= room.starts[0] <= onset(begins, silero) + 32
+    assert begins <= room.starts[0] <= onset(begins, silero) + 5 * 32  # hushed in the meantime
 
 
 def test_without_a_look_at_what_was_said_it_would(silero: Silero) -> None:

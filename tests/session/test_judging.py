@@ -255,3 +255,15 @@ async def test_a_recorded_session_is_decided_alike_again(tmp_path: Path) -> None
     steps = list(replay(path.read_text().splitlines()))
     assert any(isinstance(step.fact, TurnJudged) for step in steps)
     assert all(step.same for step in steps)
+
+
+async def test_a_model_that_breaks_costs_its_word_and_nothing_else() -> None:
+    class Broken(Judge):
+        async def judge(self, pcm: bytes) -> float | None:
+            raise RuntimeError("a bug of somebody else's")
+
+    async with stage(BALANCED, turn_end=Broken()) as s:
+        await s.turn(speech_ms=800, quiet_ms=1_600)
+        assert s.session.error is None
+        assert s.session.turn is not None
+        assert "acoustic" not in s.session.turn.reasons[0]

@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--requests-per-minute", type=int, help="of a key without a limit of its own (none)"
     )
-    p.add_argument("--lead-ms", type=int, help="how far ahead of the listener to send (120)")
+    p.add_argument("--lead-ms", type=int, help="how far ahead of the listener to send (80)")
     p.add_argument(
         "--mcp-servers", metavar="URL,…", help="MCP servers that clients may name; * for any (none)"
     )

@@ -98,8 +98,9 @@ class Loudness:
         return Cadence(-max(levels[-END_WINDOWS:]), _slope(levels[-SLOPE_WINDOWS:]))
 
     def turn_is_over(self) -> None:
-        """What follows is measured by its own loudest part."""
-        self._loudest = 0.0
+        """What follows is measured by its own loudest part; so is the speech that goes on."""
+        spoken = list(self._last)[-self._since :] if self._talking and self._since else []
+        self._loudest = max(spoken, default=0.0)
 
 
 def _slope(levels: list[float]) -> float:

@@ -266,7 +266,7 @@ class Conversation:
         kept = min(heard_ms, int(part.sent_ms))
         shorter = replace(part, text=part.spoken.heard_until(kept), sent_ms=float(kept))
         parts = (*item.parts[:content_index], shorter, *item.parts[content_index + 1 :])
-        status: Status = "incomplete" if kept < int(part.sent_ms) else item.status
+        status: Status = "incomplete" if shorter.text != part.text else item.status
         self._replace(replace(item, parts=parts, status=status))
         return kept
 

@@ -113,7 +113,7 @@ class EchoControl:
         self._end = 0  # of the last window
         self._match = Match(2 * LATEST_DELAY, 1.0, 0.0)
         self._aloud: deque[int] = deque(maxlen=256)
-        self._silent = self._held = self._accepted = 0
+        self._silent = self._held = self._accepted = self._suspected = 0
         self.is_in_doubt = False
         self._loud_since: int | None = None
         self._forget()
@@ -140,7 +140,7 @@ class EchoControl:
 
     def begin_stretch(self) -> None:
         """What is played from here on may come back after another delay."""
-        self._agreed = self._held = self._accepted = 0
+        self._agreed = self._held = self._accepted = self._suspected = 0
         self._loud_since = None
 
     def played_aloud(self, upto: int) -> None:
@@ -190,7 +190,7 @@ class EchoControl:
             return self._hesitates(match)
         if not self._is_trusted:
             return self._mic < 4 * self._coupling * self._strongest_played()
-        return self._is_alike(delay)
+        return self._is_alike(delay) or self._suspects(match)
 
     # --- what speaks for an echo ---
     @property
@@ -218,6 +218,14 @@ class EchoControl:
         self.is_in_doubt = True
         return True
 
+    def _suspects(self, match: Match) -> bool:
+        """It is like what was played, only not where it was expected: a player that ran dry starts later anew."""
+        if match.share < _REMOTE_SHARE or self._suspected >= _HOLD_WINDOWS:
+            return False
+        self._suspected += 1
+        self.is_in_doubt = True
+        return True
+
     def _is_too_loud(self) -> bool:
         heard = _energy(self._heard[-WINDOW_SAMPLES:])
         return heard > _LOUDER * self._strongest_played()
@@ -236,6 +244,7 @@ class EchoControl:
 
     def _adopt(self, delay: int) -> bool:
         """It comes back after another delay than thought."""
+        self._suspected = 0
         self._delay = delay - _LEAD_IN
         self._catch_up(self._delay)
         share = self._share(self._delay)

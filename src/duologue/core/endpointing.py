@@ -46,8 +46,8 @@ WORDING = {
     Wording.DICTATING: -2.0,
     Wording.DIGITS: -1.0,
     Wording.PLAIN: 0.0,
-    Wording.WHOLE: 0.3,
-    Wording.ASKED: 1.0,
+    Wording.WHOLE: 0.8,
+    Wording.ASKED: 1.2,
 }
 
 HABIT_BOUND = 0.8
@@ -76,7 +76,7 @@ class Endpointing:
 
     prompt_ms: int = 230
     patient_ms: int = 1_050
-    even: float = 1.4
+    even: float = 1.3
     spread: float = 0.25
 
 
@@ -147,7 +147,7 @@ class Wait:
 def log_odds(pause: Pause, habits: Habits) -> float:
     """Natural logarithm of the odds that the speaker has finished."""
     z = BASE + habits.shift()
-    z += SHORT / (1 + math.exp((pause.speech_ms - SHORT_MS) / SHORT_SPREAD_MS))
+    z += SHORT * (0.5 - 0.5 * math.tanh((pause.speech_ms - SHORT_MS) / (2 * SHORT_SPREAD_MS)))
     z += WENT_ON * min(pause.number, MOST_COUNTED)
     if pause.cadence is not None:
         z += FALL_PER_DB * min(pause.cadence.fall_db, DEEPEST_FALL_DB)

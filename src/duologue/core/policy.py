@@ -11,7 +11,8 @@ SURE_OF_WORDS = 0.5
 """A transcript of less confidence is no evidence of how its speaker worded it."""
 
 LEAST_CONFIDENCE = 0.25
-"""Words of less confidence are what a recogniser makes of a hum; they interrupt nobody."""
+MOST_OF_A_HUM = 2
+"""So few words of less confidence are what a recogniser makes of a hum; they interrupt nobody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,12 @@ PRESETS: Mapping[str, TurnPolicy] = {
         verdict_ms=400,
     ),
     "balanced": TurnPolicy(silence_ms=700, endpointing=Endpointing(), draft_ms=160),
-    # Answers a likely end at once, and falls silent for good at the first word.
+    # Answers a likely end at once, and gives way sooner.
     "snappy": TurnPolicy(
         silence_ms=400,
         endpointing=Endpointing(prompt_ms=220, patient_ms=800, even=0.9),
         draft_ms=160,
-        barge_in_ms=500,
-        barge_in_words=1,
+        barge_in_ms=600,
         verdict_ms=250,
     ),
 }

@@ -38,7 +38,8 @@ from duologue.core.facts import (
     TranscriptReady,
     TurnJudged,
 )
-from duologue.core.policy import LEAST_CONFIDENCE, TurnPolicy
+from duologue.core.lexicon import plain_words
+from duologue.core.policy import LEAST_CONFIDENCE, MOST_OF_A_HUM, TurnPolicy
 from duologue.core.turn_state import TurnState
 from duologue.core.utterance import Utterance
 from duologue.core.wording import says_something, words_said
@@ -183,10 +184,10 @@ RULES: Mapping[Floor, Row] = {
             _go(STAY, do.begin_aloud),
         ),
         WordsHeard: (
-            _go(USER, do.barge_in, T.undecided, T.talking),
-            _go(PAUSE, do.barge_in, T.undecided),
+            _go(USER, do.barge_in, T.undecided, T.interrupts, T.talking),
+            _go(PAUSE, do.barge_in, T.undecided, T.interrupts),
         ),
-        NothingHeard: (_go(STAY, do.forget, T.undecided),),
+        NothingHeard: (_go(STAY, do.forget, T.undecided, T.understood),),
         ReplySent: (_go(STAY, do.note_sent),),
         ReplyHeard: (_go(OPEN, do.release),),
         PlaybackStopped: (_go(OPEN, do.release, T.all_sent),),
@@ -202,8 +203,8 @@ RULES: Mapping[Floor, Row] = {
         SpeechStarted: (_go(STAY, do.carry_on),),
         Waited: (_go(USER, do.barge_in, T.talking), _go(AGENT, do.resume)),
         WordsHeard: (_go(USER, do.barge_in, T.talking), _go(PAUSE, do.barge_in)),
-        NothingHeard: (_go(AGENT, do.resume_and_forget, T.pausing),),
-        Murmured: (_go(AGENT, do.resume_and_forget),),
+        NothingHeard: (_go(AGENT, do.resume_and_forget, T.pausing, T.understood),),
+        Murmured: (_go(AGENT, do.resume_and_forget, T.all_one_sound),),
         ReplySent: (_go(STAY, do.note_sent),),
         ReplyHeard: (_go(OPEN, do.release),),
         PlaybackStopped: (_go(OPEN, do.release, T.all_sent),),
@@ -262,7 +263,7 @@ class TurnMachine:
         if u is None or not u.spoken:
             return None
         if self.floor is USER:
-            return Ms(min(u.since + policy.max_turn_ms, u.resumed + policy.breath_ms))
+            return Ms(min(u.speech_since + policy.max_turn_ms, u.resumed + policy.breath_ms))
         if self.floor is OVERLAP:
             return Ms(
                 u.resumed + policy.barge_in_ms if u.ended is None else u.ended + policy.verdict_ms
@@ -316,10 +317,11 @@ class TurnMachine:
         orders += do.refuse_cancel(self._t, fact)
         return ()
 
-    def _is_believed(self, u: Utterance) -> bool:
-        """Over our answer, what the recogniser itself does not believe in is a noise."""
+    def _is_believed(self, u: Utterance, text: str) -> bool:
+        """Over our answer, a word or two in which the recogniser itself does not believe are a noise."""
         is_sure = u.confidence is None or u.confidence >= LEAST_CONFIDENCE
-        return is_sure or not self._t.undecided()
+        is_long = len(plain_words(text)) > MOST_OF_A_HUM
+        return is_sure or is_long or not self._t.undecided()
 
     def _is_heard(self, fact: TextHeard) -> bool:
         """A partial that is enough; while the speech goes on, its end may still change it, and soon will."""
@@ -352,7 +354,8 @@ class TurnMachine:
         if isinstance(fact, TranscriptFailed):
             u.failed = fact.code
         if current:
-            heard = says_something(text, self._t.policy.language) and self._is_believed(u)
+            language = self._t.policy.language
+            heard = says_something(text, language) and self._is_believed(u, text)
             return (WordsHeard(fact.at) if heard else NothingHeard(fact.at),)
         orders += self._t.complete(u)
         return () if self._t.pending else (Understood(fact.at),)

@@ -117,6 +117,7 @@ def end_long_turn_unanswered(t: TurnState, fact: Fact) -> Orders:
 
 def end_turn_unanswered(t: TurnState, fact: Fact) -> Orders:
     """The user has finished; the client answers, or asks us to."""
+    yield from parts.unrehearse(t)
     yield from parts.commit(t, t.wait().why)
 
 
@@ -139,6 +140,7 @@ def end_turn_as_asked(t: TurnState, fact: ReplyAsked) -> Orders:
 
 def commit(t: TurnState, fact: CommitAsked) -> Orders:
     """The client ends the utterance."""
+    yield from parts.unrehearse(t)
     yield from parts.commit(t, "client commit", upto=fact.upto)
 
 

@@ -64,7 +64,7 @@ def too_long(t: TurnState) -> str:
     u = the_utterance(t)
     if t.now - u.resumed >= t.policy.breath_ms:
         return f"nobody drew breath for {t.now - u.resumed} ms"
-    return f"the turn lasted {t.now - u.since} ms"
+    return f"the turn lasted {t.now - u.speech_since} ms"
 
 
 def learn_cut(t: TurnState, at: Ms) -> None:
@@ -84,10 +84,9 @@ def unrehearse(t: TurnState) -> Orders:
 def begin(t: TurnState, fact: Fact) -> Orders:
     """Speech begins an utterance, or joins one that is still uncommitted."""
     yield from unrehearse(t)
-    if t.undecided():
-        yield from discard(t)
     u = t.utterance or t.open_utterance(fact.at, spoken=True)
-    u.spoken = True
+    if not u.spoken:
+        u.spoken, u.speech_since = True, fact.at
     u.carry_on(fact.at)
     yield Listen(u.id, fact.at)
 

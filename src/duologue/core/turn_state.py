@@ -76,6 +76,14 @@ class TurnState:
         """There was speech over our answer of which the client has not been told."""
         return self.utterance is not None and self.utterance.spoken and not self.utterance.announced
 
+    def understood(self) -> bool:
+        """The recogniser owes nothing of what is being said."""
+        return self.utterance is not None and self.utterance.understood
+
+    def all_one_sound(self) -> bool:
+        """Nothing was said before the latest stretch of speech."""
+        return self.utterance is not None and self.utterance.resumed == self.utterance.since
+
     def interrupts(self) -> bool:
         """Speech may stop an answer."""
         return self.policy.interrupt_response
@@ -153,7 +161,9 @@ class TurnState:
         is_sure = u.confidence is None or u.confidence >= SURE_OF_WORDS
         is_known = u.understood and u.failed is None and is_sure
         wording = judge(u.text, policy.language) if is_known else None
-        pause = Pause(u.ended - u.since, u.pauses, u.longest_ms, u.cadence, u.probability, wording)
+        pause = Pause(
+            u.ended - u.speech_since, u.pauses, u.longest_ms, u.cadence, u.probability, wording
+        )
         found = endpointing.wait(pause, how, self.habits)
         least_ms = policy.draft_ms if u.understood and u.judged else policy.draft_ms + EVIDENCE_MS
         return found if found.ms >= least_ms else Wait(least_ms, found.why)
@@ -165,7 +175,7 @@ class TurnState:
     def open_utterance(self, at: Ms, *, spoken: bool) -> Utterance:
         """A new utterance takes the place of none."""
         self.idle_since = None
-        self.utterance = Utterance(UtteranceId(self._next("utterance")), at, spoken, resumed=at)
+        self.utterance = Utterance(UtteranceId(self._next("utterance")), at, spoken, at, at)
         return self.utterance
 
     def new_draft(self) -> DraftId:

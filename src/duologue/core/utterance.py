@@ -15,7 +15,7 @@ class Utterance:
     """One utterance, from its first sound until all of it is transcribed.
 
     Attributes:
-        since: where it began.
+        since: where it began; `speech_since` where speech was first detected in it.
         resumed: where its latest stretch of speech began.
         ended: where the speech in it last ended; None while it goes on, or where nobody detects speech.
         spoken: speech was detected in it; false for push-to-talk.
@@ -35,6 +35,7 @@ class Utterance:
     since: Ms
     spoken: bool
     resumed: Ms
+    speech_since: Ms
     ended: Ms | None = None
     announced: bool = False
     due: bool = False

@@ -35,17 +35,20 @@ def judge(text: str, language: str = "") -> Wording:
     words, known = plain_words(text), lexicon(language)
     if not words:
         return Wording.NOTHING
+    end = text.rstrip()[-1:]
+    if end in "?？":
+        return Wording.ASKED
+    if end in ".!。！" and not text.rstrip().endswith("..."):
+        return Wording.PLAIN  # so says a recogniser that sets such signs
     last = words[-1]
     if last in known.fillers:
         return Wording.FILLER
-    if text.rstrip().endswith((",", "…", "-")) or _trails(words, known):
+    if end in ",…-" or _trails(words, known):
         return Wording.TRAILING
     if len(words) >= DICTATED and all(_is_spelt(word, known) for word in words[-DICTATED:]):
         return Wording.DICTATING
     if len(words) < DICTATED and all(_is_spelt(word, known) for word in words):
         return Wording.DIGITS
-    if text.rstrip().endswith(("?", "？")):
-        return Wording.ASKED
     is_question = words[0] in known.questions and len(words) >= DICTATED
     if is_question or last in known.closings:
         return Wording.WHOLE

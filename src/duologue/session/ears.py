@@ -217,16 +217,9 @@ class Ears:
     def pass_silence(self, now_ms: float) -> None:
         """Without sound for a while: let the stream go on by wall time."""
         quiet_ms = now_ms - self._last_sound_ms
-        if quiet_ms < SILENT_LINE_MS or self._raw or self._unjudged:
-            return
-        samples = int(quiet_ms / samples_to_ms(WINDOW_SAMPLES)) * WINDOW_SAMPLES
-        self._last_sound_ms += samples_to_ms(samples)
-        self._arrived += samples
-        before = self._silences[-1][2]
-        self._silences.append((self._segmenter.position, before, before + samples))
-        if (fact := self._segmenter.pass_silence(samples)) is not None:
-            self._tell(fact)
-        self._tell_time()
+        if quiet_ms >= SILENT_LINE_MS and not (self._raw or self._unjudged):
+            self._deem_silent(quiet_ms)
+            self._tell_time()
 
     # --- the recogniser's share ---
     def listen(self, since: Ms, sink: Callable[[AudioFrame], None]) -> None:
@@ -240,6 +233,10 @@ class Ears:
     def hold(self) -> None:
         """Give it nothing until asked again."""
         self._sink = None
+
+    def forget_level(self) -> None:
+        """What was loud so far was nothing: how a voice falls is not measured by it."""
+        self._segmenter.turn_is_over()
 
     def commit(self, upto: int) -> None:
         """What lies before belongs to an utterance that is over."""
@@ -280,9 +277,25 @@ class Ears:
         since_ms = min(max(0.0, now_ms - self._last_sound_ms), SILENT_LINE_MS)
         return self._arrived + int(since_ms * STREAM.rate_hz / 1000)
 
+    def _make_up_for_silence(self, sound_ms: float) -> None:
+        """Sound comes after a while in which nobody looked at the time."""
+        quiet_ms = self._clock() - self._last_sound_ms - sound_ms
+        if quiet_ms >= SILENT_LINE_MS and not (self._unjudged or self._segmenter.speaking):
+            self._deem_silent(quiet_ms)
+
+    def _deem_silent(self, quiet_ms: float) -> None:
+        samples = int(quiet_ms / samples_to_ms(WINDOW_SAMPLES)) * WINDOW_SAMPLES
+        self._last_sound_ms += samples_to_ms(samples)
+        self._arrived += samples
+        before = self._silences[-1][2]
+        self._silences.append((self._segmenter.position, before, before + samples))
+        if (fact := self._segmenter.pass_silence(samples)) is not None:
+            self._tell(fact)
+
     def _convert(self) -> None:
         """Client sound -> whole windows of the stream."""
         data = b"".join(self._raw) if len(self._raw) > 1 else self._raw[0]
+        self._make_up_for_silence(len(data) * 1000 / SAMPLE_BYTES / self._format.rate_hz)
         self._raw.clear()
         self._raw_bytes = 0
         self._last_sound_ms = self._clock()

@@ -18,6 +18,15 @@ from duologue.core.turn import TurnMachine
 
 VERSION = 1
 
+_NEVER = 2**31
+_BEFORE = {
+    "speculate": False,
+    "barge_in_words": 1,
+    "max_turn_ms": _NEVER,
+    "breath_ms": _NEVER,
+}
+"""Manners that a journal does not name were not there yet when it was written."""
+
 _KINDS = {
     kind.__name__: kind
     for kind in vars(vocabulary).values()
@@ -89,7 +98,7 @@ def replay(lines: Iterable[str]) -> Iterator[Step]:
             if turn is None:
                 if entry["journal"] != VERSION:
                     raise ValueError(f"it has version {entry['journal']}, and this reads {VERSION}")
-                turn = TurnMachine(msgspec.convert(entry["policy"], TurnPolicy))
+                turn = TurnMachine(msgspec.convert({**_BEFORE, **entry["policy"]}, TurnPolicy))
                 continue
             fact = _undress(entry["fact"])
             then = tuple(_undress(order) for order in entry["orders"])

@@ -5,12 +5,15 @@ ask for it.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 
 from duologue.core.audio import SAMPLE_BYTES, AudioFrame, Ms, ms_to_samples
 from duologue.core.facts import DraftId, Fact, TurnJudged, UtteranceId
 from duologue.ports import TurnEnd
+
+log = logging.getLogger("duologue.session")
 
 HEARD_SAMPLES = ms_to_samples(8_000)
 """As much of a turn as Smart Turn looks at."""
@@ -78,7 +81,11 @@ class Judging:
     async def _ask(
         self, model: TurnEnd, pcm: bytes, utterance: UtteranceId, draft: DraftId
     ) -> None:
-        probability = await model.judge(pcm)
+        try:
+            probability = await model.judge(pcm)
+        except Exception:
+            log.warning("! the end of a turn could not be judged", exc_info=True)
+            probability = None
         self._report(TurnJudged(self._now(), utterance, draft, probability))
 
     def _drop(self) -> None:

@@ -84,6 +84,7 @@ class UserSide:
                 self._desk.judging.ask(utterance, draft)
             case Discard(utterance=utterance):
                 self._desk.ears.hold()
+                self._desk.ears.forget_level()
                 self._desk.recognition.end(utterance)
                 self._desk.judging.forget()
                 self._forget(utterance)

@@ -266,3 +266,12 @@ def test_no_strict_server_can_refuse_it(items: list[Item]) -> None:
 def _has_system_between(chat: list[Any], one: Any, other: Any) -> bool:
     places = [at for at, message in enumerate(chat) if message is one or message is other]
     return any(message["role"] == "system" for message in chat[places[0] : places[-1]])
+
+
+def test_what_was_said_while_a_tool_ran_is_not_what_the_model_goes_on_from() -> None:
+    call = FunctionCall("c1", "call_1", "weather", "{}", "completed")
+    result = FunctionResult("r1", "call_1", "sunny")
+    filler = Message("m1", "assistant", (Part("output_audio", "One moment."),))
+    asked = Message("u1", "user", (Part("input_text", "How is the weather?"),))
+    roles = [message["role"] for message in messages((asked, call, result, filler))]
+    assert roles == ["user", "assistant", "tool"]

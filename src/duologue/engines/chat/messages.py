@@ -72,6 +72,8 @@ def messages(items: Sequence[Item], instructions: str = "") -> list[ChatMessage]
         else:
             for item in group:
                 _add_text(chat, item)
+    if len(chat) > 1 and (chat[-2]["role"], chat[-1]["role"]) == ("tool", "assistant"):
+        chat.pop()  # said while the tool ran ("One moment."): it is the tool's result that is answered
     first = next((at for at, message in enumerate(chat) if message["role"] != "system"), len(chat))
     if first == len(chat) or chat[first]["role"] == "assistant":
         chat.insert(first, {"role": "user", "content": SILENCE})
