@@ -160,7 +160,7 @@ def test_a_journal_is_written_and_replays_to_the_same_orders(tmp_path: Path) -> 
     assert done.returncode == 0
     assert "0 with other orders" in done.stdout
     assert "SpeechStarted" in done.stdout
-    changed = journal.read_text().replace('"silence_ms":500', '"silence_ms":900')
+    changed = journal.read_text().replace('"draft_ms":160', '"draft_ms":900')
     journal.write_text(changed)
     other = duologue("replay", "--quiet", str(journal))
     assert other.returncode == 1
