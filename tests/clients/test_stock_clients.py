@@ -27,6 +27,9 @@ from tests.support.server import RunningServer, server
 pytestmark = [pytest.mark.full, pytest.mark.timeout(420)]
 
 SPOKEN = ("commands-cards_002.flac", "commands-cards_003.flac", "commands-something.flac")
+ANSWER_WORDS = 10
+"""The fake model's; a transcript of two drafts, for a speaker who paused, does not fit into them whole."""
+
 ANSWER_MS = 3_000
 FAKES = ("--engines", "fake", "--fake", f"tts_s={ANSWER_MS / 1000},llm_tokens=10")
 DRIVER_S = 120
@@ -80,8 +83,8 @@ def assert_conversed(findings: Any, folder: Path, greetings: int = 0) -> None:
     heard = findings["heard"]
     assert len(heard) == 3
     assert len(set(heard)) == 3
-    assert all(re.fullmatch(r"\w+ \w+ \w+ \d+ ms", text) for text in heard)
-    whole = [f"You said {text} and so on." for text in heard]
+    assert all(re.fullmatch(r"(\w+ \w+ \w+ \d+ ms ?)+", text) for text in heard)
+    whole = [" ".join(f"You said {text} and so on".split()[:ANSWER_WORDS]) + "." for text in heard]
     answers = findings["answers"][greetings:]
     first, cut, third, told = (answer["text"] for answer in answers)
     assert [first, third] == [whole[0], whole[2]]
