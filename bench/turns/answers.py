@@ -18,7 +18,7 @@ from duologue.core.capabilities import Role
 from duologue.core.errors import EngineError
 from duologue.engines import registry
 from duologue.engines.base import BlockingEngine, Flush, Item
-from duologue.engines.events import EventQueue
+from duologue.engines.fakes import FakeStream
 from duologue.ports import Audio, Delta, Event, Final, Offer, Prompt, Say, TextDelta, TtsOptions
 
 RATE_HZ = 16_000
@@ -111,16 +111,13 @@ def _babbled(ms: int) -> Sound:
     return np.asarray(loud / (np.abs(loud).max() + 1e-9) * 12_000, np.int16)
 
 
-class Speaker:
+class Speaker(FakeStream):
     """The voice's stream; see `ports.EngineStream`. Says the answer, whatever it is told to say."""
 
-    rate_hz = RATE_HZ
-
     def __init__(self, sound: bytes, delay_ms: float) -> None:
+        super().__init__(RATE_HZ)
         self._sound = sound
         self._delay_ms = delay_ms
-        self._out = EventQueue()
-        self._timers: list[asyncio.TimerHandle] = []
         self._pieces = 0
 
     def offer(self, item: Offer) -> bool:
@@ -131,26 +128,11 @@ class Speaker:
                 self._put(Audio(item.number, self._sound[at : at + CHUNK * 2]))
         return True
 
-    async def room(self) -> None:
-        """Never full."""
-
     def flush(self, flush_id: int) -> None:
         self._put(Final(flush_id, self._pieces))
 
-    def events(self) -> EventQueue:
-        return self._out
-
-    async def aclose(self, *, cancel: bool = False) -> None:
-        for timer in self._timers:
-            timer.cancel()
-        self._out.close()
-
     def _put(self, event: Event) -> None:
-        if self._delay_ms <= 0:
-            self._out.put(event)
-            return
-        loop = asyncio.get_running_loop()
-        self._timers.append(loop.call_later(self._delay_ms / 1000, self._out.put, event))
+        self.after(self._delay_ms, lambda: self._out.put(event))
 
 
 @dataclass(frozen=True)

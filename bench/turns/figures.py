@@ -148,18 +148,25 @@ def made(found: Mapping[str, Figures]) -> str:
 
 def groups(found: Mapping[str, Figures]) -> str:
     """How many scenarios of each group went as expected; a column a policy: passed, cut off, held for nothing."""
-    names = list(found)
-    every = next(iter(found.values()))["by_group"]
-    rows = [["group", "N", *(f"{name} ok/cut/held" for name in names)]]
-    for group, some in every.items():
-        cells = [found[name]["by_group"][group] for name in names]
-        rows.append(
-            [
-                group,
-                str(some["scenarios"]),
-                *(f"{f['passed']}/{f['cut']}/{f['holds']}" for f in cells),
-            ]
-        )
+    return _by(
+        found,
+        ("by_group", "group", "ok/cut/held"),
+        "scenarios",
+        lambda f: f"{f['passed']}/{f['cut']}/{f['holds']}",
+    )
+
+
+def _by(
+    found: Mapping[str, Figures],
+    labels: tuple[str, str, str],
+    size: str,
+    cell: Callable[[Figures], str],
+) -> str:
+    """A row a kind or group, a column a policy; `labels`: where they stand, what a row is, what a cell tells."""
+    key, row, told = labels
+    rows = [[row, "N", *(f"{name} {told}" for name in found)]]
+    for name, some in next(iter(found.values()))[key].items():
+        rows.append([name, str(some[size]), *(cell(of[key][name]) for of in found.values())])
     return table(rows)
 
 
@@ -217,16 +224,9 @@ def _rate(found: Figures) -> str:
 
 def kinds(found: Mapping[str, Figures]) -> str:
     """Share of false cut-offs and median delay by kind, a column a policy."""
-    names = list(found)
-    every = next(iter(found.values()))["by_kind"]
-    rows = [["kind", "N", *(f"{name} cut/p50" for name in names)]]
-    for kind, some in every.items():
-        cells = [found[name]["by_kind"][kind] for name in names]
-        rows.append(
-            [
-                kind,
-                str(some["recordings"]),
-                *(f"{f['false_cutoffs']} / {_cell(f['end_of_turn_delay_p50_ms'])}" for f in cells),
-            ]
-        )
-    return table(rows)
+    return _by(
+        found,
+        ("by_kind", "kind", "cut/p50"),
+        "recordings",
+        lambda f: f"{f['false_cutoffs']} / {_cell(f['end_of_turn_delay_p50_ms'])}",
+    )

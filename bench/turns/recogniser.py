@@ -5,18 +5,17 @@ gives them. What it finds depends on nothing but the sound of its stream, so it 
 decoder is not even started where all of it is known.
 """
 
-import asyncio
 from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from typing import Protocol
 
 from bench.turns.store import Store, digest
-from duologue.core.audio import AudioFrame
-from duologue.engines.events import EventQueue
+from duologue.core.audio import STREAM, AudioFrame
+from duologue.engines.fakes import FakeStream
 from duologue.engines.pocketsphinx.decoders import AssistantSearches, Decoders, Utterances
 from duologue.engines.pocketsphinx.engine import PARTIAL_SAMPLES, confidence
-from duologue.ports import Event, Final, Offer, Partial
+from duologue.ports import Final, Offer, Partial
 
 FINAL_MS = 30.0
 """From a flush to its transcript; the embedded engine takes 10 to 20 ms (bench/RESULTS.md) and a process hop."""
@@ -157,16 +156,13 @@ class _SphinxReader:
         return self._utterances
 
 
-class SttStream:
+class SttStream(FakeStream):
     """One utterance; see `ports.EngineStream`."""
 
-    rate_hz = 16_000
-
     def __init__(self, reader: Reader, final_ms: float) -> None:
+        super().__init__(STREAM.rate_hz)
         self._reader = reader
         self._final_ms = final_ms
-        self._out = EventQueue()
-        self._timers: list[asyncio.TimerHandle] = []
         self._upto = 0
         self._unread = 0
         self._said = ""
@@ -184,23 +180,12 @@ class SttStream:
                 self._out.put(Partial(text))
         return True
 
-    async def room(self) -> None:
-        """Never full."""
-
     def flush(self, flush_id: int) -> None:
         text, sure = self._reader.final()
         self._unread, self._said = 0, ""
-        self._later(Final(flush_id, self._upto, text, confidence=sure))
-
-    def events(self) -> EventQueue:
-        return self._out
+        final = Final(flush_id, self._upto, text, confidence=sure)
+        self.after(self._final_ms, lambda: self._out.put(final))
 
     async def aclose(self, *, cancel: bool = False) -> None:
-        for timer in self._timers:
-            timer.cancel()
-        self._out.close()
+        await super().aclose(cancel=cancel)
         self._reader.close()
-
-    def _later(self, event: Event) -> None:
-        loop = asyncio.get_running_loop()
-        self._timers.append(loop.call_later(self._final_ms / 1000, self._out.put, event))

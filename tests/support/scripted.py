@@ -11,7 +11,7 @@ import numpy as np
 
 from duologue.core.audio import AudioFrame, samples_to_ms
 from duologue.engines.base import NativeEngine
-from duologue.engines.fakes import STT, _Fake, _FakeStream
+from duologue.engines.fakes import STT, FakeStream, _Fake
 from duologue.ports import Final, Offer, StreamOptions
 from duologue.session.world import World
 from duologue.transports.realtime import RealtimeConnection
@@ -173,7 +173,7 @@ class TimingStt(_Fake, NativeEngine):
         return _TimingStream(16_000)
 
 
-class _TimingStream(_FakeStream):
+class _TimingStream(FakeStream):
     def __init__(self, rate_hz: int) -> None:
         super().__init__(rate_hz)
         self._samples = self._upto = 0

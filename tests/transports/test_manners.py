@@ -14,6 +14,7 @@ from duologue.wire.beta import BetaWire
 from duologue.wire.configuring import Defaults
 from duologue.wire.realtime import RealtimeWire
 from duologue.wire.session_document import SessionDocument
+from tests.support.golden import Tape
 from tests.support.stage import FRAME_MS, HandClock, LoudnessVad, scripted_world
 from tests.transports.device import house
 
@@ -60,29 +61,13 @@ async def test_a_greeting_is_said_once_also_over_two_lines() -> None:
         await device.close()
 
 
-class Line:
-    """A stock client's end of a socket."""
-
-    def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
-        self.closed: list[tuple[int, str]] = []
-
-    def send(self, data: bytes) -> None:
-        self.events.append(json.loads(data))
-
-    def close(self, code: int, reason: str = "") -> None:
-        self.closed.append((code, reason))
-
-    def unsent(self) -> int:
-        return 0
-
-    def kinds(self) -> list[str]:
-        return [event["type"] for event in self.events]
+def kinds_of(line: Tape) -> list[str]:
+    return [event["type"] for event in line.events]
 
 
 @pytest.mark.parametrize("dialect", [RealtimeWire, BetaWire])
 async def test_a_stock_client_sees_a_proper_close_and_no_function(dialect: Any) -> None:
-    clock, vad, line = HandClock(), LoudnessVad(), Line()
+    clock, vad, line = HandClock(), LoudnessVad(), Tape()
     world = scripted_world(clock, vad, **TALK)
     defaults = Defaults(hang_up=True, greeting="Hello.")
     wire = dialect(SessionDocument("s", "m", "i", defaults=defaults))
@@ -100,16 +85,16 @@ async def test_a_stock_client_sees_a_proper_close_and_no_function(dialect: Any) 
         talk = tasks.create_task(connection.converse())
         await asyncio.sleep(0)
         connection.on_bytes(b'{"type": "session.update", "session": {"type": "realtime"}}')
-        assert line.kinds() == ["session.created", "session.updated"]
+        assert kinds_of(line) == ["session.created", "session.updated"]
         await pass_time(5_000)
-        assert line.kinds().count("response.done") == 1  # the greeting
+        assert kinds_of(line).count("response.done") == 1  # the greeting
         connection.on_bytes(b'{"type": "response.create"}')
         await pass_time(3_000)
         assert line.closed == [(1000, "hang_up")]
         connection.on_close()
         await talk
     world.hearing.close()
-    kinds = line.kinds()
+    kinds = kinds_of(line)
     assert kinds.count("response.done") == 2
     assert not [kind for kind in kinds if "function" in kind or "mcp" in kind or "duologue" in kind]
     assert "hang_up" not in json.dumps(line.events)

@@ -46,10 +46,7 @@ def begin_aloud(t: TurnState, fact: Fact) -> Orders:
 
 def carry_on(t: TurnState, fact: Fact) -> Orders:
     """The speaker goes on after a pause, in the same utterance."""
-    yield from parts.unrehearse(t)
-    u = parts.the_utterance(t)
-    u.carry_on(fact.at)
-    yield Listen(u.id, fact.at)
+    yield from parts.begin(t, fact)
 
 
 def pause(t: TurnState, fact: SpeechStopped) -> Orders:

@@ -99,22 +99,20 @@ class TurnState:
 
     def nothing_said(self) -> bool:
         """The recogniser found no word in the turn, and nothing else waits for an answer."""
-        u = self.utterance
-        empty = u is not None and u.understood and not u.text
+        empty = self.utterance is not None and self.utterance.wordless
         return empty and not (self.owed or self.pending or self.asked)
 
     def only_noise(self) -> bool:
         """The recogniser found no word in what came after a turn that still waits for its answer."""
-        u = self.utterance
-        return u is not None and u.understood and not u.text and self.owes()
+        return self.utterance is not None and self.utterance.wordless and self.owes()
 
     def rehearses(self) -> bool:
         """The answer to what was said may be begun early: all of it is known, and nothing says that more comes."""
         u, policy = self.utterance, self.policy
-        is_known = u is not None and u.understood and not (self.pending or self.asked)
-        if not (is_known and policy.speculate and policy.create_response):
+        if u is None or not u.understood or self.pending or self.asked:
             return False
-        return not judge(self._said(), policy.language).is_open
+        is_wanted = policy.speculate and policy.create_response
+        return is_wanted and not judge(u.text, policy.language).is_open
 
     def answers(self) -> bool:
         """The end of this turn is followed by an answer."""
@@ -167,9 +165,6 @@ class TurnState:
         found = endpointing.wait(pause, how, self.habits)
         least_ms = policy.draft_ms if u.understood and u.judged else policy.draft_ms + EVIDENCE_MS
         return found if found.ms >= least_ms else Wait(least_ms, found.why)
-
-    def _said(self) -> str:
-        return self.utterance.text if self.utterance is not None else ""
 
     # --- entries ---
     def open_utterance(self, at: Ms, *, spoken: bool) -> Utterance:

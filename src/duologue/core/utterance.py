@@ -78,6 +78,11 @@ class Utterance:
         return not self.open and None not in self.drafts.values()
 
     @property
+    def wordless(self) -> bool:
+        """All of it is known, and there is no word in it."""
+        return self.understood and not self.text
+
+    @property
     def text(self) -> str:
         """The transcript so far, drafts joined in order."""
         return " ".join(text for text in self.drafts.values() if text)

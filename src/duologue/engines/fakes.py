@@ -117,7 +117,7 @@ class _Fake:
         return self.policy.fail > 0 and self._dice.random() < self.policy.fail
 
 
-class _FakeStream:
+class FakeStream:
     """A stream whose answers come after a delay, in order."""
 
     def __init__(self, rate_hz: int) -> None:
@@ -129,20 +129,23 @@ class _FakeStream:
         """Never full."""
 
     def events(self) -> EventQueue:
+        """See `ports.EngineStream`."""
         return self._out
 
     async def aclose(self, *, cancel: bool = False) -> None:
+        """Nothing more comes, whatever was due."""
         for timer in self._timers:
             timer.cancel()
         self._out.close()
 
     def after(self, delay_ms: float, act: Callable[[], None]) -> None:
+        """Do this so much later, unless the stream is closed by then; at once if there is nothing to wait for."""
         if delay_ms <= 0:
             act()
             return
-        timer = asyncio.get_running_loop().call_later(delay_ms / 1000, act)
-        self._timers = {t for t in self._timers if not t.cancelled() and t.when() > timer.when()}
-        self._timers.add(timer)
+        loop = asyncio.get_running_loop()
+        self._timers = {timer for timer in self._timers if timer.when() > loop.time()}
+        self._timers.add(loop.call_later(delay_ms / 1000, act))
 
 
 # --- the recogniser ---
@@ -168,7 +171,7 @@ class FakeStt(_Fake, NativeEngine):
         return _SttStream(self, options)
 
 
-class _SttStream(_FakeStream):
+class _SttStream(FakeStream):
     def __init__(self, engine: FakeStt, options: SttOptions) -> None:
         super().__init__(STT.capabilities.rate_hz)
         self._engine = engine
@@ -234,7 +237,7 @@ class FakeTts(_Fake, NativeEngine):
         return _TtsStream(self)
 
 
-class _TtsStream(_FakeStream):
+class _TtsStream(FakeStream):
     def __init__(self, engine: FakeTts) -> None:
         super().__init__(RATE_HZ)
         self._policy = engine.policy

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from duologue.core.audio import WINDOW_SAMPLES
 from duologue.core.capabilities import Capabilities, Role
-from duologue.core.errors import AtCapacity, EngineUnavailable
+from duologue.core.errors import AtCapacity
 from duologue.engines.base import Engine, EngineSpec
+from duologue.engines.onnx import open_model
 
 CONTEXT = 64
 STATE = 128
@@ -45,26 +46,12 @@ class Silero(Engine):
         Raises:
             EngineUnavailable: ONNX Runtime or the file is not there.
         """
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise EngineUnavailable(
-                "onnxruntime_missing",
-                "Speech cannot be detected: ONNX Runtime is not installed.",
-                remedy="Install duologue[server].",
-            ) from error
-        if not self._path.is_file():
-            raise EngineUnavailable(
-                "vad_model_missing",
-                f"Speech cannot be detected: there is no model at {self._path}.",
-                remedy="Run `make setup`, or `python hatch_build.py` in a checkout.",
-            )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            str(self._path), options, providers=["CPUExecutionProvider"]
+        self._session = open_model(
+            self._path,
+            without="Speech cannot be detected",
+            code="vad_model_missing",
+            remedy="Run `make setup`, or `python hatch_build.py` in a checkout.",
+            keeps_memory=False,
         )
 
     def warm_up(self) -> None:

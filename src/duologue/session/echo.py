@@ -71,11 +71,12 @@ class Echo:
     def sent(self, pcm: bytes, rate_hz: int, lead_ms: float, now_ms: float) -> None:
         """A frame went out to a listener who has so much in hand before it."""
         heard_ms = lead_ms + _ms(pcm, rate_hz)
-        self._until = self.position(now_ms) + int(heard_ms * STREAM.rate_hz / 1000)
+        now = self.position(now_ms)
+        self._until = now + int(heard_ms * STREAM.rate_hz / 1000)
         if self._mode == "off":
             return
         self._recent.append((pcm, rate_hz))
-        self._place(pcm, rate_hz, lead_ms, now_ms)
+        self._place(pcm, rate_hz, lead_ms, now)
 
     def stands_still(self, now_ms: float) -> None:
         """The listener has stopped playing; what they have in hand stays in hand."""
@@ -98,9 +99,9 @@ class Echo:
                 break
             again.append((pcm, rate_hz))
             missing_ms -= _ms(pcm, rate_hz)
-        lead_ms = 0.0
+        lead_ms, now = 0.0, self.position(now_ms)
         for pcm, rate_hz in reversed(again):
-            self._place(pcm, rate_hz, lead_ms, now_ms)
+            self._place(pcm, rate_hz, lead_ms, now)
             lead_ms += _ms(pcm, rate_hz)
 
     # --- the ears' side ---
@@ -126,8 +127,7 @@ class Echo:
         return self._mode == "half_duplex" or self._control.explains(probability, floor)
 
     # --- how ---
-    def _place(self, pcm: bytes, rate_hz: int, lead_ms: float, now_ms: float) -> None:
-        now = self.position(now_ms)
+    def _place(self, pcm: bytes, rate_hz: int, lead_ms: float, now: int) -> None:
         at = now + int(lead_ms * STREAM.rate_hz / 1000)
         is_new = lead_ms <= 0 or abs(at - self._end) > _STRAY
         if not is_new:

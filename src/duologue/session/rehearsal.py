@@ -283,9 +283,8 @@ class Rehearsals:
         try:
             await self.gone()
             await speaking.run(rehearsal.prompt, self._desk.id, rehearsal.voice)
-        except (
-            Exception
-        ) as error:  # the outer wall of an answer: a bug ends the session, if it is one
+        except Exception as error:
+            # The outer wall of an answer: a bug ends the session, if it is one.
             if rehearsal.is_adopted:
                 self._desk.fail(error)
             else:  # the answer that is ordered will meet it again, and say so

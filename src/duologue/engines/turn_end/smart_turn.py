@@ -20,6 +20,7 @@ from duologue.core.capabilities import Capabilities, Role
 from duologue.core.errors import EngineLost, EngineUnavailable
 from duologue.engines.base import Engine, EngineSpec
 from duologue.engines.models import store
+from duologue.engines.onnx import open_model
 from duologue.engines.turn_end.log_mel import BANDS, FRAMES, log_mel
 
 log = logging.getLogger("duologue.turn_end")
@@ -58,27 +59,15 @@ class SmartTurn(Engine):
             EngineUnavailable: ONNX Runtime or the file is not there, or the file is not such a model.
         """
         try:
-            import onnxruntime
-        except ImportError as error:
-            raise EngineUnavailable(
-                "onnxruntime_missing",
-                "Turns cannot be judged by their sound: ONNX Runtime is not installed.",
-                remedy="Install duologue[server].",
-            ) from error
-        if not self._path.is_file():
-            raise EngineUnavailable(
-                "turn_model_missing",
-                f"Turns cannot be judged by their sound: there is no model at {self._path}.",
+            session = open_model(
+                self._path,
+                without="Turns cannot be judged by their sound",
+                code="turn_model_missing",
                 remedy=f"Run `duologue models pull {NAME}`, or `python hatch_build.py` in a checkout; "
                 "or go without it.",
             )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            session = onnxruntime.InferenceSession(
-                str(self._path), options, providers=["CPUExecutionProvider"]
-            )
+        except EngineUnavailable:
+            raise
         except Exception as error:  # outer wall: ONNX Runtime's errors have no base but this one
             raise self._unfit(str(error).splitlines()[0]) from error
         self._input = self._check(session)
