@@ -8,6 +8,7 @@
     │   ├── EngineUnavailable  it cannot be started here: a library or a model file is missing
     │   ├── AtCapacity         it runs and is full; come back later
     │   ├── EngineLost         it died, hung or broke off in the middle of its work
+    │   │   └── EngineOutOfMemory  memory ran out; a smaller model or a smaller piece of work may fit
     │   └── EngineRefused      it answered with an error of its own
     ├── SetupError             the operator's configuration cannot work as it stands
     └── OurError               a broken promise of our own: please report it
@@ -108,6 +109,10 @@ class EngineLost(EngineError):
     """The engine stopped answering in the middle of its work."""
 
     retryable = True
+
+
+class EngineOutOfMemory(EngineLost):
+    """Memory ran out, at load or at work: the engine is to come back smaller, and the work is asked for again."""
 
 
 class EngineRefused(EngineError):
