@@ -33,9 +33,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         origin: web origins that may use the server besides its own pages, separated by commas; "*" for all.
         tls: "auto" for a self-made certificate, or "CERT,KEY" files.
         engines: which set; fake: the policy of the fake one ("stt_ms=200,llm_tokens=20,fail=0.01").
-        stt, tts: engines in order of preference, separated by commas: "whisper:/path,pocketsphinx".
+        stt, tts, llm: engines in order of preference, separated by commas: "whisper:/path,embedded". One written as
+            "a>b" becomes b when a's memory runs out.
         turn_end: judge of turns by their sound; "none" for none. Empty: smart-turn where its file is.
-        llm_url: an OpenAI-compatible server ("http://127.0.0.1:11434/v1"), with its model and key.
+        llm_url: an OpenAI-compatible server ("http://127.0.0.1:11434/v1"), with its model and key, where `llm` names
+            nothing.
         instructions: the system prompt of sessions that set none.
         turns: how sessions that set no turn detection begin: "patient", "balanced" or "snappy" (`semantic_vad` of
             that eagerness); empty for the protocol's own, a fixed silence.
@@ -63,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fake: str = ""
     stt: str = ""
     tts: str = ""
+    llm: str = ""
     turn_end: str = ""
     llm_url: str = ""
     llm_model: str = ""

@@ -11,7 +11,7 @@ from duologue.core.capabilities import Capabilities, Role
 from duologue.core.errors import EngineUnavailable
 from duologue.engines.base import Engine, EngineSpec
 from duologue.engines.turn_end import smart_turn
-from duologue.server.api import EngineState
+from duologue.server.engine_state import EngineState
 from duologue.settings import Settings
 from tests.engines.turn_end import tiny_onnx
 

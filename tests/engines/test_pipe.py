@@ -11,6 +11,10 @@ MESSAGES: list[pipe.Message] = [
     pipe.Open(1, "s", SttOptions("en", ("tea", "milk")), None),
     pipe.Open(1, "s", SttOptions(task="translate", word_times=True), None),
     pipe.Open(2, "s", None, TtsOptions("slt", "en", 1.5)),
+    pipe.Open(
+        3, "s", SttOptions(), None, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    ),
+    pipe.Opened(3),
     pipe.Sound(1, b"\1\2" * 500, 16_000),
     pipe.Text(2, 0, "héllo"),
     pipe.Finish(1, 7),

@@ -1,4 +1,4 @@
-"""One contract for every place where an engine can live; the same tests in a thread and in a process."""
+"""One contract for every place where an engine can live; the same tests in a thread, in a process and over a socket."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,15 +11,16 @@ import pytest
 from duologue.core.audio import AudioFrame
 from duologue.core.capabilities import Role
 from duologue.core.errors import AtCapacity, EngineLost, EngineUnavailable
-from duologue.engines import pool_subprocess
+from duologue.engines import piped
 from duologue.engines.pool_inprocess import InProcessPool
 from duologue.engines.pool_subprocess import SubprocessPool
 from duologue.engines.threads import MAX_WAITING
 from duologue.ports import EngineGone, EngineStream, Event, Final, Partial, SttOptions
+from tests.engines.endpoint.lent import lent_and_borrowed
 from tests.engines.probe import SPEC, Probe
 from tests.support.workers import workers
 
-PLACES = ["thread", "process"]
+PLACES = ["thread", "process", "endpoint"]
 
 
 @asynccontextmanager
@@ -29,6 +30,10 @@ async def pool_in(place: str, **options: Any) -> AsyncIterator[Any]:
         await pool.start()
         yield pool
         await pool.aclose()
+        return
+    if place == "endpoint":
+        async with lent_and_borrowed() as endpoints:
+            yield endpoints
         return
     spec = SPEC.__class__(
         **{
@@ -83,7 +88,7 @@ async def test_flushes_are_answered_in_order_and_input_goes_on(place: str) -> No
 @pytest.mark.parametrize("place", PLACES)
 async def test_a_full_pool_refuses_at_once_and_a_place_comes_back(place: str) -> None:
     async with pool_in(place) as pool:
-        streams = [await opened(pool, str(n)) for n in range(3 if place == "thread" else 6)]
+        streams = [await opened(pool, str(n)) for n in range(6 if place == "process" else 3)]
         with pytest.raises(AtCapacity) as refused:
             await opened(pool)
         assert refused.value.retryable
@@ -222,7 +227,7 @@ async def test_what_an_engine_prints_does_not_garble_the_wire() -> None:
 
 
 async def test_a_process_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_subprocess, "HUNG_S", 0.05)
+    monkeypatch.setattr(piped, "HUNG_S", 0.05)
     async with pool_in("process", processes=1) as pool:
         stuck, beside = await opened(pool, "a"), await opened(pool, "b")
         (child,) = workers()

@@ -1,12 +1,17 @@
 import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from duologue.core.audio import AudioFrame
-from duologue.core.capabilities import Role
-from duologue.core.errors import AtCapacity, EngineLost, EngineRefused
-from duologue.engines import resilient
+from duologue.core.capabilities import Capabilities, Role
+from duologue.core.errors import AtCapacity, EngineError, EngineLost, EngineRefused
+from duologue.engines import chain, resilient
+from duologue.engines.breaker import STALL_LEAST_S
+from duologue.engines.chain import Link
 from duologue.engines.events import EventQueue
 from duologue.engines.resilient import ResilientPool
 from duologue.ports import Audio, EngineGone, Event, Final, Offer, Say, SttOptions, TtsOptions
@@ -45,11 +50,22 @@ class Stream:
 
 
 class Pool:
-    def __init__(self, *streams: Stream | Exception) -> None:
-        self.streams = list(streams)
+    """A pool whose streams the test made; `spares` as it says."""
+
+    def __init__(self, *streams: Stream | Exception, spares: int = 0) -> None:
+        self.made = list(streams)
+        self.spares = spares
+        self.streams = 0
+        self.ready = True
+        self.attempts = 2
+        self.noted: list[EngineError] = []
+        self.capabilities = Capabilities()
+
+    def note(self, error: EngineError) -> None:
+        self.noted.append(error)
 
     async def open(self, role: Role, key: str, options: Any) -> Stream:
-        made = self.streams.pop(0)
+        made = self.made.pop(0)
         if isinstance(made, Exception):
             raise made
         return made
@@ -63,10 +79,23 @@ def broken() -> EngineGone:
     return EngineGone(EngineLost("lost", "It died."))
 
 
-async def opened(*pools: Pool, role: Role = Role.STT, timeout_s: float = 5) -> Any:
-    pool = ResilientPool({role: pools}, owed_timeout_s=timeout_s)
-    options = SttOptions() if role is Role.STT else TtsOptions()
-    return await pool.open(role, "s", options)
+@asynccontextmanager
+async def resilient_over(
+    *pools: Pool, role: Role = Role.STT, timeout_s: float = 5
+) -> AsyncIterator[ResilientPool]:
+    links = [Link(f"engine-{n}", pool) for n, pool in enumerate(pools)]
+    pool = ResilientPool({role: links}, owed_timeout_s=timeout_s)
+    async with asyncio.TaskGroup() as tasks:
+        trials = tasks.create_task(pool.run())
+        yield pool
+        trials.cancel()
+
+
+@asynccontextmanager
+async def opened(*pools: Pool, role: Role = Role.STT, timeout_s: float = 5) -> AsyncIterator[Any]:
+    async with resilient_over(*pools, role=role, timeout_s=timeout_s) as pool:
+        options = SttOptions() if role is Role.STT else TtsOptions()
+        yield await pool.open(role, "s", options)
 
 
 async def collect(stream: Any, count: int) -> list[Event]:
@@ -81,155 +110,291 @@ async def collect(stream: Any, count: int) -> list[Event]:
 
 async def test_a_lost_engine_costs_nothing_that_is_not_final() -> None:
     one, two = Stream(), Stream()
-    stream = await opened(Pool(one), Pool(two))
-    stream.offer(frame(0))
-    stream.flush(1)
-    stream.offer(frame(1))
-    stream.offer(frame(2))
-    stream.flush(2)
-    one.out.put(Final(1, 512, "first"))
-    one.out.put(broken())
-    two.out.put(Final(2, 1536, "second"))
-    assert await collect(stream, 2) == [Final(1, 512, "first"), Final(2, 1536, "second")]
-    assert two.got == [frame(1), frame(2), 2]
-    assert one.closed
-    await stream.aclose()
-    assert two.closed
+    async with opened(Pool(one), Pool(two)) as stream:
+        stream.offer(frame(0))
+        stream.flush(1)
+        stream.offer(frame(1))
+        stream.offer(frame(2))
+        stream.flush(2)
+        one.out.put(Final(1, 512, "first"))
+        one.out.put(broken())
+        two.out.put(Final(2, 1536, "second"))
+        assert await collect(stream, 2) == [Final(1, 512, "first"), Final(2, 1536, "second")]
+        assert two.got == [frame(1), frame(2), 2]
+        assert one.closed
+        await stream.aclose()
+        assert two.closed
 
 
 async def test_an_engine_that_is_full_or_missing_at_first_is_passed_over() -> None:
     good = Stream()
-    stream = await opened(Pool(AtCapacity("full", "Full.")), Pool(good))
-    stream.offer(frame(0))
-    assert good.got == [frame(0)]
-    with pytest.raises(AtCapacity):
-        await opened(Pool(AtCapacity("full", "Full.")))
+    async with opened(Pool(AtCapacity("full", "Full.")), Pool(good)) as stream:
+        stream.offer(frame(0))
+        assert good.got == [frame(0)]
+    async with resilient_over(Pool(AtCapacity("full", "Full."))) as pool:
+        with pytest.raises(AtCapacity):
+            await pool.open(Role.STT, "s", SttOptions())
 
 
 async def test_the_last_engine_is_asked_once_more_and_then_its_loss_is_told() -> None:
     one, again = Stream(), Stream()
-    stream = await opened(Pool(one, again))
-    stream.offer(frame(0))
-    stream.flush(1)
-    one.out.put(broken())
-    again.out.put(Final(1, 512, "heard"))
-    assert await collect(stream, 1) == [Final(1, 512, "heard")]
-    assert again.got == [frame(0), 1]
-    again.out.put(broken())
-    events = await collect(stream, 5)
-    assert [e.error.code for e in events if isinstance(e, EngineGone)] == ["lost"]
+    async with opened(Pool(one, again)) as stream:
+        stream.offer(frame(0))
+        stream.flush(1)
+        one.out.put(broken())
+        again.out.put(Final(1, 512, "heard"))
+        assert await collect(stream, 1) == [Final(1, 512, "heard")]
+        assert again.got == [frame(0), 1]
+        again.out.put(broken())
+        events = await collect(stream, 5)
+        assert [e.error.code for e in events if isinstance(e, EngineGone)] == ["lost"]
 
 
 async def test_an_engine_that_refuses_is_not_asked_again() -> None:
     one, again = Stream(), Stream()
-    stream = await opened(Pool(one, again))
-    one.out.put(EngineGone(EngineRefused("no", "It refuses.")))
-    assert isinstance((await collect(stream, 1))[0], EngineGone)
-    assert again.got == []
+    async with opened(Pool(one, again)) as stream:
+        one.out.put(EngineGone(EngineRefused("no", "It refuses.")))
+        assert isinstance((await collect(stream, 1))[0], EngineGone)
+        assert again.got == []
 
 
 async def test_the_last_engines_loss_is_told_where_no_other_can_be_had() -> None:
     both = Stream()
-    stream = await opened(Pool(both), Pool(AtCapacity("full", "Full.")))
-    both.out.put(broken())
-    assert len(await collect(stream, 5)) == 1
+    async with opened(Pool(both), Pool(AtCapacity("full", "Full."))) as stream:
+        both.out.put(broken())
+        assert len(await collect(stream, 5)) == 1
 
 
 async def test_an_engine_that_owes_and_is_silent_is_given_up() -> None:
     one, two = Stream(), Stream()
-    stream = await opened(Pool(one), Pool(two), timeout_s=0.02)
-    stream.offer(frame(0))
-    stream.flush(1)
-    two.out.put(Final(1, 512, "late"))
-    assert await collect(stream, 1) == [Final(1, 512, "late")]
-    stream = await opened(Pool(Stream()), timeout_s=0.02)
-    stream.flush(1)
-    (gone,) = await collect(stream, 1)
-    assert isinstance(gone, EngineGone)
-    assert gone.error.code == "stt_timed_out"
+    async with opened(Pool(one), Pool(two), timeout_s=0.02) as stream:
+        stream.offer(frame(0))
+        stream.flush(1)
+        two.out.put(Final(1, 512, "late"))
+        assert await collect(stream, 1) == [Final(1, 512, "late")]
+        async with opened(Pool(Stream()), timeout_s=0.02) as stream:
+            stream.flush(1)
+            (gone,) = await collect(stream, 1)
+            assert isinstance(gone, EngineGone)
+            assert gone.error.code == "stt_timed_out"
 
 
 async def test_silence_of_an_engine_that_owes_nothing_is_no_fault() -> None:
     one = Stream()
-    stream = await opened(Pool(one), Pool(Stream()), timeout_s=0.01)
-    stream.offer(frame(0))
-    events = asyncio.ensure_future(collect(stream, 1))
-    await asyncio.sleep(0.05)
-    assert not one.closed
-    stream.flush(1)
-    one.out.put(Final(1, 512, "well"))
-    assert await events == [Final(1, 512, "well")]
+    async with opened(Pool(one), Pool(Stream()), timeout_s=0.01) as stream:
+        stream.offer(frame(0))
+        events = asyncio.ensure_future(collect(stream, 1))
+        await asyncio.sleep(0.05)
+        assert not one.closed
+        stream.flush(1)
+        one.out.put(Final(1, 512, "well"))
+        assert await events == [Final(1, 512, "well")]
 
 
 async def test_sound_that_comes_during_a_fallback_keeps_its_order() -> None:
     one, two = Stream(), Stream(room=1)
-    stream = await opened(Pool(one), Pool(two))
-    for n in range(3):
-        stream.offer(frame(n))
-    one.out.put(broken())
-    events = asyncio.ensure_future(collect(stream, 1))
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert two.got == [frame(0)]
-    stream.offer(frame(3))
-    stream.flush(9)
-    two.left = 100
-    two.more.set()
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert two.got == [frame(0), frame(1), frame(2), frame(3), 9]
-    two.out.put(Final(9, 2048, "all"))
-    assert await events == [Final(9, 2048, "all")]
+    async with opened(Pool(one), Pool(two)) as stream:
+        for n in range(3):
+            stream.offer(frame(n))
+        one.out.put(broken())
+        events = asyncio.ensure_future(collect(stream, 1))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert two.got == [frame(0)]
+        stream.offer(frame(3))
+        stream.flush(9)
+        two.left = 100
+        two.more.set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert two.got == [frame(0), frame(1), frame(2), frame(3), 9]
+        two.out.put(Final(9, 2048, "all"))
+        assert await events == [Final(9, 2048, "all")]
 
 
 async def test_half_a_sentence_is_not_continued_by_another_voice() -> None:
     one, two = Stream(), Stream()
-    stream = await opened(Pool(one), Pool(two), role=Role.TTS)
-    stream.offer(Say(0, "Hello there."))
-    one.out.put(Audio(0, b"\0\0"))
-    one.out.put(broken())
-    events = await collect(stream, 3)
-    assert [type(e).__name__ for e in events] == ["Audio", "EngineGone"]
-    assert two.got == []
+    async with opened(Pool(one), Pool(two), role=Role.TTS) as stream:
+        stream.offer(Say(0, "Hello there."))
+        one.out.put(Audio(0, b"\0\0"))
+        one.out.put(broken())
+        events = await collect(stream, 3)
+        assert [type(e).__name__ for e in events] == ["Audio", "EngineGone"]
+        assert two.got == []
 
 
 async def test_before_the_first_sound_another_voice_may_speak() -> None:
     one, two = Stream(), Stream()
-    stream = await opened(Pool(one), Pool(two), role=Role.TTS)
-    stream.offer(Say(0, "Hello there."))
-    one.out.put(broken())
-    two.out.put(Audio(0, b"\0\0"))
-    assert await collect(stream, 1) == [Audio(0, b"\0\0")]
-    assert two.got == [Say(0, "Hello there.")]
-    other = Stream(rate_hz=22_050)
-    one = Stream()
-    stream = await opened(Pool(one), Pool(other), role=Role.TTS)
-    assert stream.rate_hz == 16_000
-    one.out.put(broken())
-    other.out.put(Audio(0, b"\0\0"))
-    assert await collect(stream, 1) == [Audio(0, b"\0\0")]
-    assert stream.rate_hz == 22_050
+    async with opened(Pool(one), Pool(two), role=Role.TTS) as stream:
+        stream.offer(Say(0, "Hello there."))
+        one.out.put(broken())
+        two.out.put(Audio(0, b"\0\0"))
+        assert await collect(stream, 1) == [Audio(0, b"\0\0")]
+        assert two.got == [Say(0, "Hello there.")]
+        other = Stream(rate_hz=22_050)
+        one = Stream()
+        async with opened(Pool(one), Pool(other), role=Role.TTS) as stream:
+            assert stream.rate_hz == 16_000
+            one.out.put(broken())
+            other.out.put(Audio(0, b"\0\0"))
+            assert await collect(stream, 1) == [Audio(0, b"\0\0")]
+            assert stream.rate_hz == 22_050
 
 
 async def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resilient, "MAX_KEPT_FRAMES", 40)
     one, two = Stream(), Stream()
-    stream = await opened(Pool(one), Pool(two))
-    for n in range(100):
-        stream.offer(frame(n))
-    stream.flush(1)
-    one.out.put(broken())
-    two.out.put(Final(1, 0, "rest"))
-    await collect(stream, 1)
-    assert len(two.got) <= 41
-    assert two.got[-2:] == [frame(99), 1]
+    async with opened(Pool(one), Pool(two)) as stream:
+        for n in range(100):
+            stream.offer(frame(n))
+        stream.flush(1)
+        one.out.put(broken())
+        two.out.put(Final(1, 0, "rest"))
+        await collect(stream, 1)
+        assert len(two.got) <= 41
+        assert two.got[-2:] == [frame(99), 1]
 
 
 async def test_a_full_engine_is_passed_on_as_full() -> None:
     one = Stream(room=1)
-    stream = await opened(Pool(one))
-    assert stream.offer(frame(0))
-    assert not stream.offer(frame(1))
-    waiting = asyncio.ensure_future(stream.room())
-    one.more.set()
-    await waiting
+    async with opened(Pool(one)) as stream:
+        assert stream.offer(frame(0))
+        assert not stream.offer(frame(1))
+        waiting = asyncio.ensure_future(stream.room())
+        one.more.set()
+        await waiting
+
+
+# --- who is asked ---
+async def heard(pool: ResilientPool, source: Stream, text: str = "well") -> None:
+    """One utterance that this stream answers."""
+    stream = await pool.open(Role.STT, "s", SttOptions())
+    stream.offer(frame(0))
+    stream.flush(1)
+    source.out.put(Final(1, 512, text))
+    assert await collect(stream, 1) == [Final(1, 512, text)]
+    await stream.aclose()
+
+
+async def test_an_engine_that_failed_is_passed_over_until_a_trial_of_it_succeeds() -> None:
+    dies, tried, back = Stream(), Stream(), Stream()
+    others = [Stream(), Stream()]
+    first, second = Pool(dies, tried, back), Pool(*others)
+    async with resilient_over(first, second) as pool:
+        stream = await pool.open(Role.STT, "s", SttOptions())
+        stream.offer(frame(0))
+        stream.flush(1)
+        dies.out.put(broken())
+        others[0].out.put(Final(1, 512, "other"))
+        assert await collect(stream, 1) == [Final(1, 512, "other")]
+        link = pool.chains[Role.STT][0]
+        assert [e.code for e in first.noted] == ["lost"]
+        await heard(pool, others[1])  # the first is not asked
+        tried.out.put(Final(1, 16_000, ""))
+        async with asyncio.timeout(5):
+            while link.breaker.is_open:  # noqa: ASYNC110 - the trial comes at its own time
+                await asyncio.sleep(0.01)
+        assert tried.got[-1] == 1
+        assert len(tried.got) > 10
+        await heard(pool, back)
+        assert (pool.fallbacks, pool.broken) == (2, 0)
+
+
+async def test_a_trial_that_fails_is_repeated_later_and_harms_nobody() -> None:
+    first = Pool(Stream(), EngineLost("dead", "Dead."), RuntimeError("a bug of the pool's"))
+    async with resilient_over(first, Pool(Stream())) as pool:
+        link = pool.chains[Role.STT][0]
+        pool.failed(link, EngineLost("lost", "Lost."))
+        first.made.pop(0)
+        async with asyncio.timeout(5):
+            while len(first.made) > 1:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert link.breaker.is_open
+        assert link.breaker.failures == 2
+
+
+async def test_another_place_of_the_lost_engine_goes_before_another_engine() -> None:
+    one, same = Stream(), Stream()
+    first, second = Pool(one, same, spares=1), Pool(Stream())
+    async with opened(first, second) as stream:
+        stream.offer(frame(0))
+        stream.flush(1)
+        one.out.put(broken())
+        same.out.put(Final(1, 512, "again"))
+        assert await collect(stream, 1) == [Final(1, 512, "again")]
+        assert len(second.made) == 1
+
+
+async def test_an_engine_that_is_being_started_again_is_asked_last() -> None:
+    starting, there = Pool(Stream()), Pool(Stream())
+    starting.ready = False
+    async with resilient_over(starting, there) as pool:
+        await pool.open(Role.STT, "s", SttOptions())
+        assert (len(starting.made), len(there.made)) == (1, 0)
+
+
+async def test_nobody_waits_for_ever_for_an_engine_to_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Slow(Pool):
+        async def open(self, role: Role, key: str, options: Any) -> Stream:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    monkeypatch.setattr(chain, "OPEN_PATIENCE_S", 0.02)
+    async with resilient_over(Slow()) as pool:
+        with pytest.raises(EngineLost) as raised:
+            await pool.open(Role.STT, "s", SttOptions())
+        assert raised.value.code == "stt_starting"
+
+
+async def test_a_role_without_an_engine_says_so() -> None:
+    with pytest.raises(EngineLost) as raised:
+        await ResilientPool({Role.STT: []}).open(Role.STT, "s", SttOptions())
+    assert raised.value.code == "stt_missing"
+
+
+# --- how long is waited ---
+async def test_an_engine_known_to_be_quick_is_given_up_sooner() -> None:
+    quick, hangs, other = Stream(), Stream(), Stream()
+    async with resilient_over(Pool(quick, hangs), Pool(other), timeout_s=5) as pool:
+        await heard(pool, quick)
+        link = pool.chains[Role.STT][0]
+        assert pool.limit_s(link) == STALL_LEAST_S
+        stream = await pool.open(Role.STT, "s", SttOptions())
+        stream.flush(1)
+        other.out.put(Final(1, 0, "in time"))
+        began = asyncio.get_running_loop().time()
+        assert await collect(stream, 1) == [Final(1, 0, "in time")]
+        assert 0.9 < asyncio.get_running_loop().time() - began < 2.5
+        assert len(pool.delays_s) == 1
+
+
+async def test_an_answer_that_came_while_the_loop_was_held_up_counts() -> None:
+    one, two = Stream(), Stream()
+    async with opened(Pool(one), Pool(two), timeout_s=0.05) as stream:
+        stream.offer(frame(0))
+        stream.flush(1)
+        events = asyncio.ensure_future(collect(stream, 1))
+        await asyncio.sleep(0)
+        loop = asyncio.get_running_loop()
+        loop.call_soon(time.sleep, 0.2)
+        loop.call_later(0.21, one.out.put, Final(1, 512, "late, but there"))
+        assert await events == [Final(1, 512, "late, but there")]
+        assert two.got == []
+
+
+async def test_nobody_waits_for_a_hung_streams_end() -> None:
+    class Hangs(Stream):
+        async def aclose(self, *, cancel: bool = False) -> None:
+            self.closed = True
+            await asyncio.Event().wait()
+
+    one, two = Hangs(), Stream()
+    async with opened(Pool(one), Pool(two), timeout_s=0.02) as stream:
+        stream.flush(1)
+        two.out.put(Final(1, 0, "on"))
+        began = asyncio.get_running_loop().time()
+        await collect(stream, 1)
+        assert asyncio.get_running_loop().time() - began < 0.4
+        assert one.closed

@@ -8,9 +8,10 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from duologue.server.api import EngineState, Facade, create_api
+from duologue.server.api import Facade, create_api
 from duologue.server.audio.desk import AudioDesk
 from duologue.server.auth import Guard
+from duologue.server.engine_state import EngineState
 from duologue.server.metrics import Gauges, Metrics
 from duologue.session.meters import Meters, Turn
 from duologue.transports.admission import Visitor
@@ -34,12 +35,14 @@ async def api(
         lag_ms=lambda: [1.0, 2.0, 30.0],
         windows=lambda: (100, 40),
         fallbacks=lambda: 3,
-        engine_streams=lambda: {"stt:x": 2},
+        broken=lambda: 1,
+        engines=lambda: states,
     )
     states = [
         EngineState(role=role, name=role, state="ready" if ready else "loading")
         for role in ("vad", "stt", "llm", "tts")
     ]
+    states[1] = states[1].model_copy(update={"streams": 2, "lost": 4, "resting": True})
     facade = Facade(
         guard=Guard(keys),
         meters=meters,
@@ -159,7 +162,11 @@ async def test_metrics_say_what_happens() -> None:
         assert value('duologue_turns_total{outcome="answered"}') == 1
         assert value('duologue_turn_seconds_sum{stage="first_sent"}') == pytest.approx(0.7)
         assert value('duologue_event_loop_lag_seconds{quantile="1"}') == 0.03
-        assert value('duologue_engine_streams{engine="stt:x"}') == 2
+        assert value('duologue_engine_streams{engine="stt:stt"}') == 2
+        assert value('duologue_engine_lost_total{engine="stt:stt"}') == 4
+        assert value('duologue_engine_resting{engine="stt:stt"}') == 1
+        assert value('duologue_engine_resting{engine="tts:tts"}') == 0
+        assert value("duologue_engine_streams_broken_total") == 1
         assert value("duologue_engine_fallbacks_total") == 3
 
 

@@ -19,6 +19,7 @@ from duologue.core.commands import AnyCommand
 from duologue.core.facts import AskId
 from duologue.core.notices import Notice
 from duologue.core.options import SessionOptions
+from duologue.engines.chain import Link
 from duologue.engines.fakes import FakeLlm, FakeStt, FakeTts
 from duologue.engines.pool_inprocess import InProcessPool
 from duologue.engines.resilient import ResilientPool
@@ -179,8 +180,8 @@ def scripted_world(
     """What sessions share, in time that is set by hand; fakes where no engine is given."""
     voices = tts if isinstance(tts, tuple) else (tts or FakeTts(),)
     chains = {
-        Role.STT: [InProcessPool(stt or FakeStt())],
-        Role.TTS: [InProcessPool(voice) for voice in voices],
+        Role.STT: [Link("stt", InProcessPool(stt or FakeStt()))],
+        Role.TTS: [Link("tts", InProcessPool(voice)) for voice in voices],
     }
     return World(
         pool=ResilientPool(chains, owed_timeout_s=owed_timeout_s),

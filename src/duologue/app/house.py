@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from duologue.app import doors, parts
 from duologue.app.doors import wall_ms
@@ -15,13 +15,15 @@ from duologue.app.parts import Part, load_here, log
 from duologue.core.capabilities import Role
 from duologue.core.errors import EngineError, SetupError
 from duologue.engines import registry
-from duologue.engines.pool_subprocess import SubprocessPool
+from duologue.engines.chain import Link
 from duologue.engines.resilient import ResilientPool
+from duologue.engines.responders import LlmLink, ResponderChain
 from duologue.engines.toolbox.servers import McpServers
 from duologue.ports import VoiceActivity
-from duologue.server.api import EngineState
 from duologue.server.audio.desk import AudioDesk
 from duologue.server.auth import Guard
+from duologue.server.engine_state import EngineState
+from duologue.session import first_turn
 from duologue.session.hearing import Hearing
 from duologue.session.journal import Journal
 from duologue.session.meters import Meters
@@ -30,6 +32,10 @@ from duologue.session.world import World
 from duologue.settings import Settings, listed
 from duologue.transports.reception import Reception
 from duologue.transports.webrtc import Switchboard
+
+FIRST_TURN_AGAIN_S = 0.5
+FIRST_TURN_AGAIN_MOST_S = 15.0
+"""The wait after a first turn that failed doubles up to this: somebody may be starting the server that is missing."""
 
 FILE_PATIENCE_S = 60.0
 """Longest wait for an engine that owes something to a file: 20 s of sound at a third of real time."""
@@ -41,7 +47,8 @@ class House:
 
     Attributes:
         parts: its engines, in the order in which they are loaded.
-        chains: by role, the pools that are up, in order of preference.
+        chains: by role, the engines that are up, in order of preference; models: the language models likewise.
+        first_turn: why it has not succeeded yet; empty once it has, and before it was tried.
     """
 
     settings: Settings
@@ -50,10 +57,13 @@ class House:
     reception: Reception
     switchboard: Switchboard
     parts: list[Part]
-    chains: dict[Role, list[Any]]
+    chains: dict[Role, list[Link]]
+    models: list[LlmLink]
     resilient: ResilientPool
     mcp_servers: McpServers
     ready_after_s: float = 0.0
+    first_turn: str = ""
+    on_progress: Callable[[Part], None] = lambda _: None
     _began: float = field(default_factory=time.monotonic)
 
     async def run(
@@ -66,14 +76,16 @@ class House:
         """
         async with AsyncExitStack() as stack:
             for part in self.parts:
-                if isinstance(part.pool, SubprocessPool):
+                if part.pool is not None:
                     await stack.enter_async_context(part.pool)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.world.pacer.run(), name="pacer")
                 tasks.create_task(self.reception.run(), name="reception")
                 tasks.create_task(self.guard.watch(), name="keys")
+                tasks.create_task(self.resilient.run(), name="engine-trials")
                 try:
                     await self._load()
+                    await self._hold_first_turn()
                     self.reception.is_open = True
                     self.ready_after_s = time.monotonic() - self._began
                     on_ready()
@@ -84,40 +96,61 @@ class House:
                     self.reception.is_open = False
                     self.world.hearing.close()
                     for part in self.parts:
-                        if part.engine is not None:
+                        if part.engine is not None and hasattr(part.engine, "close"):
                             part.engine.close()
 
     async def _load(self) -> None:
-        """One after another, so that none slows another's start or is measured beside it."""
-        for part in self.parts:
+        """One after another, the biggest first, so that none slows another's start, or takes memory beside it that it
+        needs only while it loads. In each chain they stand in the order of preference all the same."""
+        for part in sorted(self.parts, key=lambda part: -part.ram_mib):
+            self.on_progress(part)
             try:
                 await part.bring_up()
             except EngineError as error:
+                self.on_progress(part)
                 if not (part.is_optional or self._has_other(part)):
                     raise
                 log.warning("! %s %s cannot be used: %s", part.role, part.name, error)
                 continue
-            if part.pool is not None:
-                self.chains[part.role].append(part.pool)
+            self.on_progress(part)
+        for part in self.parts:
+            if part.state == "ready" and part.pool is not None:
+                self.chains[part.role].append(Link(part.name, part.pool))
+            if part.state == "ready" and part.responder is not None:
+                self.models.append(LlmLink(part.name, part.responder))
+        await self.resilient.introduce()
         if self.settings.mcp_servers:
             await asyncio.to_thread(self.mcp_servers.load)
+
+    async def _hold_first_turn(self) -> None:
+        """Try until one spoken turn has passed through all engines; what keeps it from passing is told."""
+        wait_s = FIRST_TURN_AGAIN_S
+        while True:
+            turn = await first_turn.take(self.world)
+            if turn.error is None:
+                self.first_turn = ""
+                log.info("= the first spoken turn took %.0f ms", turn.took_s * 1000)
+                return
+            self.first_turn = str(turn.error)
+            log.warning("! the first spoken turn failed: %s Again in %g s.", turn.error, wait_s)
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, FIRST_TURN_AGAIN_MOST_S)
 
     def _has_other(self, failed: Part) -> bool:
         return any(p.role == failed.role and p.state != "failed" for p in self.parts)
 
     def engine_states(self) -> list[EngineState]:
-        """For `/ready` and `/v1/health`."""
-        return [
-            EngineState(
-                role=p.role,
-                name=p.name,
-                state=p.state,
-                about=p.about,
-                took_s=p.took_s,
-                error=p.error,
-            )
-            for p in self.parts
-        ]
+        """For `/ready`, `/v1/health` and the metrics."""
+        links: dict[int, Link | LlmLink] = {
+            id(link.pool): link for chain in self.chains.values() for link in chain
+        }
+        links |= {id(link.responder): link for link in self.models}
+        return [part.told(links.get(id(part.pool or part.responder))) for part in self.parts]
+
+    def fallbacks(self) -> int:
+        """How often another engine or model took over."""
+        responder = self.world.responder
+        return self.resilient.fallbacks + getattr(responder, "fallbacks", 0)
 
     def audio_desk(self) -> AudioDesk:
         """For the audio routes, which work at the pace of files: a patience of their own, and a judge of speech."""
@@ -129,8 +162,8 @@ class House:
             return cast(VoiceActivity, vad)
 
         return AudioDesk(
-            pool=ResilientPool(self.chains, owed_timeout_s=FILE_PATIENCE_S),
-            recognisers=lambda: [pool.capabilities for pool in self.chains[Role.STT]],
+            pool=ResilientPool(self.chains, owed_timeout_s=FILE_PATIENCE_S, keeps_pace=False),
+            recognisers=lambda: [link.pool.capabilities for link in self.chains[Role.STT]],
             make_vad=make_vad,
             is_ready=lambda: self.reception.is_open,
             clock=wall_ms,
@@ -138,12 +171,8 @@ class House:
 
     def voices(self) -> tuple[str, ...]:
         """Those that the preferred voice engine knows by name."""
-        pools = self.chains[Role.TTS]
-        return tuple(pools[0].capabilities.voices) if pools else ()
-
-    def engine_streams(self) -> dict[str, int]:
-        """Open streams by engine, for the metrics."""
-        return {f"{p.role}:{p.name}": p.pool.streams for p in self.parts if p.pool is not None}
+        links = self.chains[Role.TTS]
+        return tuple(links[0].pool.capabilities.voices) if links else ()
 
 
 def build(settings: Settings) -> House:
@@ -157,18 +186,18 @@ def build(settings: Settings) -> House:
     engines = [Part(Role.VAD, "silero", vad_spec.about, lambda: load_here(vad))]
     engines += parts.pooled(Role.STT, parts.stt_names(settings), settings.models_folder)
     engines += parts.pooled(Role.TTS, parts.tts_names(settings), settings.models_folder)
-    responder, llm = parts.responder(settings)
-    engines.append(llm)
+    engines += parts.responders(settings)
     turn_end = parts.turn_end(settings)
     if turn_end is not None:
         engines.append(turn_end)
-    chains: dict[Role, list[Any]] = {Role.STT: [], Role.TTS: []}
+    chains: dict[Role, list[Link]] = {Role.STT: [], Role.TTS: []}
+    models: list[LlmLink] = []
     resilient = ResilientPool(chains)
     journals = _journal_folder(settings)
     mcp_servers = McpServers(listed(settings.mcp_servers))
     world = World(
         pool=resilient,
-        responder=responder,
+        responder=ResponderChain(models),
         hearing=Hearing(vad, wall_ms),
         pacer=Pacer(wall_ms),
         meters=Meters(wall_ms),
@@ -189,7 +218,16 @@ def build(settings: Settings) -> House:
     )
     switchboard = Switchboard(reception)
     return House(
-        settings, world, guard, reception, switchboard, engines, chains, resilient, mcp_servers
+        settings,
+        world,
+        guard,
+        reception,
+        switchboard,
+        engines,
+        chains,
+        models,
+        resilient,
+        mcp_servers,
     )
 
 

@@ -1,24 +1,40 @@
-"""The engines of one server: found by the names in the settings, loaded one after another."""
+"""The engines of one server: found by the names in the settings, loaded one after another.
+
+a,b         a is preferred; b takes over while a fails. Both are loaded at the start.
+a>b         one engine, which becomes b when a's memory runs out. b is loaded only then.
+embedded    whatever needs no download, in the place of a name.
+"""
 
 import asyncio
 import logging
+import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from duologue.core.capabilities import Role
 from duologue.core.errors import EngineError, SetupError
 from duologue.engines import registry
+from duologue.engines.base import BlockingEngine, EngineSpec
+from duologue.engines.chain import Link
+from duologue.engines.loading import bring_up
 from duologue.engines.pool_inprocess import InProcessPool
+from duologue.engines.pool_ladder import LadderPool, Rung
 from duologue.engines.pool_subprocess import SubprocessPool
+from duologue.engines.responders import LlmLink
 from duologue.ports import Responder
+from duologue.server.engine_state import EngineState
 from duologue.settings import Settings, listed
 
 log = logging.getLogger("duologue")
 
-Pool = InProcessPool | SubprocessPool
+Pool = InProcessPool | SubprocessPool | LadderPool
+"""Each is used as `async with`, and then started."""
+
+EMBEDDED = "embedded"
 
 
 @dataclass(slots=True)
@@ -35,6 +51,9 @@ class Part:
     error: str | None = None
     is_optional: bool = False
     engine: Any = None
+    ram_mib: int = 0
+    measured_mib: int | None = None
+    responder: Responder | None = None
 
     async def bring_up(self) -> None:
         """Load it and run it once; a failure is kept, and raised.
@@ -43,35 +62,80 @@ class Part:
             EngineError: it cannot run here.
         """
         began, self.state = time.monotonic(), "loading"
+        before_mib = resident_mib("self")
         try:
             await self.start()
         except EngineError as error:
             self.state, self.error = "failed", str(error)
             raise
         self.state, self.took_s = "ready", round(time.monotonic() - began, 2)
-        log.info("= %s %s is ready after %.2f s", self.role, self.name, self.took_s)
+        grown_mib = max(0, resident_mib("self") - before_mib)
+        self.measured_mib = grown_mib + resident_mib(*self.pids)
+        log.info(
+            "= %s %s is ready after %.2f s, with %d MiB more",
+            *(self.role, self.name, self.took_s, self.measured_mib),
+        )
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Its own processes, where it has any."""
+        return getattr(self.pool, "pids", ())
+
+    def told(self, link: Link | LlmLink | None) -> EngineState:
+        """What is told of it; `link` is its place in its chain, once it has one."""
+        return EngineState(
+            role=self.role,
+            name=self.name,
+            state=self.state,
+            about=self.about,
+            took_s=self.took_s,
+            error=self.error,
+            resting=link is not None and link.breaker.is_open,
+            lost=link.lost if link is not None else 0,
+            streams=self.pool.streams if self.state == "ready" and self.pool is not None else None,
+            restarts=getattr(self.pool, "restarts", 0),
+            rung=getattr(self.pool, "rung", 0),
+            out_of_memory=getattr(self.pool, "shortages", 0),
+            pids=list(self.pids),
+            ram_mib=self.measured_mib,
+        )
 
 
 def stt_names(settings: Settings) -> Sequence[str]:
     """The recognisers, in order of preference."""
-    if settings.stt:
-        return _named(settings.stt, "stt")
-    return [_fake("stt", settings)] if settings.engines == "fake" else ["pocketsphinx"]
+    return _named(settings.stt, "stt", lambda: _embedded(Role.STT, settings))
 
 
 def tts_names(settings: Settings) -> Sequence[str]:
     """The voices, in order of preference."""
-    if settings.tts:
-        return _named(settings.tts, "tts")
+    return _named(settings.tts, "tts", lambda: _embedded(Role.TTS, settings))
+
+
+def llm_names(settings: Settings) -> Sequence[str]:
+    """The language models, in order of preference, where the settings name any beside a URL."""
+    return _named(settings.llm, "llm", lambda: _embedded(Role.LLM, settings))
+
+
+def _embedded(role: Role, settings: Settings) -> Sequence[str]:
+    """What needs neither a download nor another server."""
     if settings.engines == "fake":
-        return [_fake("tts", settings)]
+        return [_fake(role, settings)]
+    if role is Role.STT:
+        return ["pocketsphinx"]
+    if role is Role.LLM:
+        return ["skills"]
     from duologue.engines.voices import flite
 
     return ["flite", "espeak"] if flite.available() else ["espeak"]
 
 
-def _named(text: str, setting: str) -> Sequence[str]:
-    if names := listed(text):
+def _named(text: str, setting: str, embedded: Callable[[], Sequence[str]]) -> Sequence[str]:
+    if not text:
+        return embedded()
+    names: list[str] = []
+    for name in listed(text):
+        names += embedded() if name == EMBEDDED else [name]
+    if names:
         return names
     raise SetupError(
         "setting_invalid",
@@ -88,30 +152,67 @@ def pooled(role: Role, names: Sequence[str], folder: Path) -> list[Part]:
     """Engines of these names, each in a pool where it can live; `folder` is where models are."""
     parts = []
     for name in names:
-        spec, argument = registry.find(name, role)
-        if spec.locate is not None:
-            argument = spec.locate(argument, folder)
-        pool: Pool = (
-            SubprocessPool(spec, argument)
-            if spec.is_own_process
-            else InProcessPool(spec.make(argument))
-        )
-        parts.append(Part(role, name, spec.about, pool.start, pool))
+        rungs = [rung.strip() for rung in name.split(">")]
+        specs = [_spec(rung, role, folder) for rung in rungs]
+        pool: Pool
+        if len(rungs) == 1:
+            pool = _pool(*specs[0])
+        else:
+            lower = zip(rungs[1:], specs[1:], strict=True)
+            pool = LadderPool(
+                [
+                    Rung(rungs[0], partial(_pool, *specs[0])),
+                    *(Rung(rung, partial(_apart, *found)) for rung, found in lower),
+                ]
+            )
+        spec = specs[0][0]
+        ram_mib = spec.capabilities.ram_mib
+        parts.append(Part(role, name, spec.about, pool.start, pool, ram_mib=ram_mib))
     return parts
 
 
-def responder(settings: Settings) -> tuple[Responder, Part]:
-    """What finds the words."""
-    if settings.llm_url:
+def _spec(name: str, role: Role, folder: Path) -> tuple[EngineSpec, str]:
+    spec, argument = registry.find(name, role)
+    if spec.locate is not None:
+        argument = spec.locate(argument, folder)
+    return spec, argument
+
+
+def _pool(spec: EngineSpec, argument: str) -> Pool:
+    return (
+        SubprocessPool(spec, argument)
+        if spec.is_own_process
+        else InProcessPool(spec.make(argument))
+    )
+
+
+def _apart(spec: EngineSpec, argument: str) -> Pool:
+    """In a process of its own where it can be: what that held of the memory comes back whole."""
+    engine = spec.make(argument)
+    if isinstance(engine, BlockingEngine):
+        return SubprocessPool(spec, argument)
+    return InProcessPool(engine)
+
+
+def responders(settings: Settings) -> list[Part]:
+    """What finds the words, in order of preference."""
+    if settings.llm_url and not settings.llm:
         from duologue.engines.chat.responder import OpenAIResponder
 
         remote = OpenAIResponder(settings.llm_url, settings.llm_model, settings.llm_api_key)
         about = f"{settings.llm_model or 'the first model'} at {settings.llm_url}"
-        return remote, Part(Role.LLM, "openai", about, lambda: load_here(remote))
-    name = _fake("llm", settings) if settings.engines == "fake" else "skills"
-    spec, argument = registry.find(name, Role.LLM)
-    responder = spec.make(argument)
-    return responder, Part(Role.LLM, name, spec.about, lambda: load_here(responder))
+        return [_responder("openai", about, remote)]
+    parts = []
+    for name in llm_names(settings):
+        spec, argument = _spec(name, Role.LLM, settings.models_folder)
+        parts.append(_responder(name, spec.about, spec.make(argument)))
+    return parts
+
+
+def _responder(name: str, about: str, responder: Any) -> Part:
+    return Part(
+        Role.LLM, name, about, lambda: load_here(responder), engine=responder, responder=responder
+    )
 
 
 def turn_end(settings: Settings) -> Part | None:
@@ -139,5 +240,16 @@ def turn_end(settings: Settings) -> Part | None:
 
 async def load_here(engine: Any) -> None:
     """Load an engine that lives in this process, and run it once."""
-    await asyncio.to_thread(engine.load)
-    await asyncio.to_thread(engine.warm_up)
+    await asyncio.to_thread(bring_up, engine)
+
+
+def resident_mib(*pids: int | str) -> int:
+    """Resident memory of these processes together, "self" for this one; what cannot be read counts nothing."""
+    total = 0
+    for pid in pids:
+        try:
+            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        except (OSError, ValueError, IndexError):
+            continue
+        total += pages * resource.getpagesize()
+    return total // 2**20

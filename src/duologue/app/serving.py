@@ -103,8 +103,9 @@ def _facade(settings: Settings, house: House) -> Facade:
     gauges = Gauges(
         lag_ms=lambda: list(world.pacer.lag_ms),
         windows=lambda: (world.hearing.windows, world.hearing.skipped),
-        fallbacks=lambda: house.resilient.fallbacks,
-        engine_streams=house.engine_streams,
+        fallbacks=house.fallbacks,
+        broken=lambda: house.resilient.broken,
+        engines=house.engine_states,
     )
     return Facade(
         guard=house.guard,
@@ -114,6 +115,7 @@ def _facade(settings: Settings, house: House) -> Facade:
         is_ready=lambda: house.reception.is_open,
         models=lambda: [settings.model],
         voices=house.voices,
+        first_turn=lambda: house.first_turn,
         audio=house.audio_desk(),
         calls=house.switchboard,
         visitor_of=lambda request: doors.visitor(admission_of(request)),

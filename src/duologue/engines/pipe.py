@@ -1,7 +1,8 @@
-"""The wire between the server and an engine's own process: length-prefixed msgpack on two pipes.
+"""The wire between the server and an engine that is elsewhere: msgpack, one of the messages below a frame.
 
-Each frame is a four-byte little-endian length and one of the messages below. Sound and text go down,
-events come up; `Took` gives back credit, so that neither side's buffer grows without bound.
+Sound and text go down, events come up; `Took` and `Taken` give back credit, so that neither side's buffer grows
+without bound. On the two pipes of a child process each frame has a four-byte little-endian length before it
+(`frame`, `Frames`); over a WebSocket (`engines.endpoint`) a binary message is a frame.
 """
 
 import struct
@@ -13,7 +14,16 @@ import msgspec
 from duologue.core import errors
 from duologue.core.capabilities import Capabilities
 from duologue.core.errors import DuologueError, EngineError, EngineLost
-from duologue.ports import SttOptions, TtsOptions, Word
+from duologue.ports import (
+    Audio,
+    EngineGone,
+    Event,
+    Final,
+    Partial,
+    SttOptions,
+    TtsOptions,
+    Word,
+)
 
 HEAD = struct.Struct("<I")
 MAX_FRAME_BYTES = 16 * 1024 * 1024
@@ -26,11 +36,16 @@ class _Message(msgspec.Struct, tag=True, array_like=True):
 
 # --- down ---
 class Open(_Message):
-    """A stream begins."""
+    """A stream begins.
+
+    Attributes:
+        traceparent: of the turn that it serves, in W3C's form; may be empty.
+    """
 
     key: str
     stt: SttOptions | None
     tts: TtsOptions | None
+    traceparent: str = ""
 
 
 class Sound(_Message):
@@ -70,6 +85,10 @@ class Ready(_Message):
     """The engine is loaded and has run; the stream is 0."""
 
     capabilities: Capabilities
+
+
+class Opened(_Message):
+    """The stream has its place; refused, it is `Failed` instead. Said by endpoints only."""
 
 
 class Took(_Message):
@@ -112,7 +131,7 @@ class Failed(_Message):
 
 
 class Ended(_Message):
-    """The stream's thread is over: its place is free."""
+    """The stream's thread is over: its place is free. With 0: no stream is taken any more."""
 
 
 Message = (
@@ -123,6 +142,7 @@ Message = (
     | Shut
     | Taken
     | Ready
+    | Opened
     | Took
     | Guess
     | Finished
@@ -131,14 +151,42 @@ Message = (
     | Ended
 )
 
-_encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode
+
+encode = msgspec.msgpack.Encoder().encode
+"""A message as bytes."""
+
+
+def decode(body: bytes) -> Message:
+    """A message out of its bytes.
+
+    Raises:
+        EngineLost: it is none of ours.
+    """
+    try:
+        message: Message = _decode(body)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise EngineLost("engine_garbled", f"The other end of an engine sent: {error}.") from error
+    return message
 
 
 def frame(message: Message) -> bytes:
-    """A message, ready to be written."""
-    body = _encode(message)
+    """A message with its length, ready to be written to a pipe."""
+    body = encode(message)
     return HEAD.pack(len(body)) + body
+
+
+def told(number: int, event: Event) -> Message:
+    """An event of a stream as a message."""
+    match event:
+        case Partial(text=text):
+            return Guess(number, text)
+        case Final(id=flush_id, upto=upto, text=text, words=words, confidence=sure):
+            return Finished(number, flush_id, upto, text, words, sure)
+        case Audio(number=piece, pcm=pcm, words=places):
+            return Speech(number, piece, pcm, places)
+        case EngineGone(error=error):
+            return failure(number, error)
 
 
 class Frames:
@@ -163,10 +211,7 @@ class Frames:
             if len(self._held) < end:
                 break
             body, at = bytes(self._held[at + HEAD.size : end]), end
-            try:
-                yield _decode(body)
-            except msgspec.MsgspecError as error:
-                raise EngineLost("engine_garbled", f"An engine's process sent: {error}.") from error
+            yield decode(body)
         del self._held[:at]
 
 

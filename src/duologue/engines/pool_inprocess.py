@@ -4,9 +4,10 @@ import asyncio
 import logging
 
 from duologue.core.capabilities import Capabilities, Role
-from duologue.core.errors import AtCapacity
+from duologue.core.errors import AtCapacity, EngineError
 from duologue.engines.base import BlockingEngine, Flush, NativeEngine
 from duologue.engines.events import EventQueue
+from duologue.engines.loading import bring_up
 from duologue.engines.threads import StreamThread
 from duologue.ports import EngineStream, Event, Offer, StreamOptions
 
@@ -17,7 +18,7 @@ CLOSE_TIMEOUT_S = 2.0
 
 
 class InProcessPool:
-    """Streams of one engine.
+    """Streams of one engine. May be used as `async with`.
 
     Attributes:
         streams: open ones.
@@ -27,6 +28,12 @@ class InProcessPool:
         self.engine = engine
         self.streams = 0
 
+    async def __aenter__(self) -> "InProcessPool":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
     @property
     def capabilities(self) -> Capabilities:
         """What the engine can do."""
@@ -34,24 +41,44 @@ class InProcessPool:
 
     async def start(self) -> None:
         """Load the engine and run it once."""
-        await asyncio.to_thread(self._load)
-
-    def _load(self) -> None:
-        self.engine.load()
-        self.engine.warm_up()
+        await asyncio.to_thread(bring_up, self.engine)
 
     async def aclose(self) -> None:
-        """Give the engine back. Its streams must be closed."""
-        self.engine.close()
+        """Give the engine back; streams that are open are lost."""
+        if isinstance(self.engine, NativeEngine):
+            self.engine.close()
+        else:  # which may wait for the work in progress
+            await asyncio.to_thread(self.engine.close)
+
+    @property
+    def ready(self) -> bool:
+        """Always: it lives as long as this process."""
+        return True
+
+    @property
+    def spares(self) -> int:
+        """None: there is one engine."""
+        return 0
+
+    @property
+    def attempts(self) -> int:
+        """A second one, in case it was chance."""
+        return 2
+
+    def note(self, error: EngineError) -> None:
+        """Nothing can be done about it here."""
 
     async def open(self, role: Role, key: str, options: StreamOptions) -> EngineStream:
         """See `ports.EnginePool.open`."""
         if self.streams >= self.capabilities.max_streams:
             raise at_capacity(role, self.capabilities.max_streams)
-        self.streams += 1
+        stream: EngineStream
         if isinstance(self.engine, NativeEngine):
-            return _Counted(self.engine.open(key, options), self)
-        return _ThreadedStream(self.engine, options, self)
+            stream = _Counted(self.engine.open(key, options), self)
+        else:
+            stream = _ThreadedStream(self.engine, options, self)
+        self.streams += 1  # not before: what cannot be opened takes no place
+        return stream
 
     def gave_back(self) -> None:
         """A stream is over."""
@@ -117,12 +144,17 @@ class _ThreadedStream:
         )
         self._events.thread = self._thread
 
+    @property
+    def waiting(self) -> int:
+        return len(self._thread.inbox)
+
     def offer(self, item: Offer) -> bool:
         return self._thread.put(item)
 
     async def room(self) -> None:
-        self._room.clear()
-        await self._room.wait()
+        if not self._done.is_set():
+            self._room.clear()
+            await self._room.wait()
 
     def flush(self, flush_id: int) -> None:
         self._thread.put(Flush(flush_id))
@@ -143,6 +175,7 @@ class _ThreadedStream:
     def _finish(self) -> None:
         if not self._done.is_set():
             self._done.set()
+            self._room.set()  # whoever waits for it finds that everything is taken, and lost
             self._events.close()
             self._pool.gave_back()
 

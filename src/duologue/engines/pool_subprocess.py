@@ -1,7 +1,7 @@
 """Engines in processes of their own: those that hold the GIL, may crash, or whose licence asks for it.
 
 A session keeps to one process, where an engine may remember its speaker, unless that one is full. A process
-that dies costs its streams (each ends with `EngineGone`), and is started again for the next.
+that dies costs its streams (each ends with `EngineGone`), and another is started in its place at once.
 """
 
 import asyncio
@@ -9,28 +9,17 @@ import logging
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
 from zlib import crc32
 
-from duologue.core.audio import AudioFrame
 from duologue.core.capabilities import Capabilities, Role
 from duologue.core.errors import EngineError, EngineLost, EngineUnavailable
 from duologue.engines import pipe
 from duologue.engines.base import EngineSpec
-from duologue.engines.events import EventQueue
+from duologue.engines.loading import as_engine_error
+from duologue.engines.piped import PipedStream, opening
 from duologue.engines.pool_inprocess import at_capacity
-from duologue.engines.threads import MAX_WAITING
-from duologue.ports import (
-    Audio,
-    EngineGone,
-    EngineStream,
-    Event,
-    Final,
-    Offer,
-    Partial,
-    StreamOptions,
-    SttOptions,
-    TtsOptions,
-)
+from duologue.ports import EngineStream, StreamOptions
 
 log = logging.getLogger("duologue.engines")
 
@@ -39,9 +28,11 @@ START_TIMEOUT_S = 120.0
 
 STOP_TIMEOUT_S = 2.0
 
-HUNG_S = 10.0
-"""A stream that was cancelled ends within 50 ms by the engines' contract, and after seconds on a machine that is far
-behind; if it has not by then, its process hangs and is replaced."""
+SHORT_LIFE_S = 2.0
+"""A process that ends sooner than this after its start is not started again at once."""
+
+RETRY_MOST_S = 30.0
+"""The wait between attempts to start a process doubles up to this."""
 
 READ_BYTES = 64 * 1024
 
@@ -60,17 +51,28 @@ class SubprocessPool:
         self.restarts = 0
         wanted = spec.processes if processes is None else processes
         name = f"{spec.name}:{argument}" if argument else spec.name
-        self._children = [_Child(spec.role, name) for _ in range(wanted or os.cpu_count() or 1)]
+        self._children = [
+            _Child(spec.role, name, self._is_gone) for _ in range(wanted or os.cpu_count() or 1)
+        ]
         self._tasks = asyncio.TaskGroup()
+        self._revivals: set[asyncio.Task[None]] = set()
+        self._is_up = False
 
     async def __aenter__(self) -> "SubprocessPool":
         await self._tasks.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+        await self._tasks.__aexit__(None, None, None)
+
+    async def aclose(self) -> None:
+        """Hang up on all processes; streams that are open are lost."""
+        self._is_up = False
+        for revival in self._revivals:
+            revival.cancel()
         for child in self._children:
             child.stop()
-        await self._tasks.__aexit__(None, None, None)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -82,6 +84,31 @@ class SubprocessPool:
         """Open ones."""
         return sum(len(child.streams) for child in self._children)
 
+    @property
+    def ready(self) -> bool:
+        """A process is there that takes streams."""
+        return any(child.is_ready for child in self._children)
+
+    @property
+    def spares(self) -> int:
+        """Processes that are well, where there is more than one."""
+        if len(self._children) < 2:
+            return 0
+        return sum(child.is_ready and not child.is_leaving for child in self._children)
+
+    @property
+    def attempts(self) -> int:
+        """One on each process that is there, and one on a process that was started again; three are enough."""
+        return min(3, len(self._children) + 1)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The processes, for whoever measures their memory."""
+        return tuple(child.pid for child in self._children if child.pid is not None)
+
+    def note(self, error: EngineError) -> None:
+        """A process that is gone is started again without being told."""
+
     async def start(self) -> None:
         """Start all processes, one after another: each is loaded and has run before the next begins.
 
@@ -90,60 +117,115 @@ class SubprocessPool:
         """
         for child in self._children:
             await child.start(self._tasks)
+        self._is_up = True
 
     async def open(self, role: Role, key: str, options: StreamOptions) -> EngineStream:
-        """See `ports.EnginePool.open`."""
+        """See `ports.EnginePool.open`. Waits only where every process is being started again."""
         child = self._choose(role, key)
-        if not child.is_alive:
-            self.restarts += 1
-            log.warning("! %s: its process is gone, starting another", self.spec.name)
-            await child.start(self._tasks)
+        await child.start(self._tasks)
         return child.open(key, options)
 
     def _choose(self, role: Role, key: str) -> "_Child":
+        """The session's own process, unless that is gone, hangs or is full; then the least busy."""
         limit = self.capabilities.max_streams
         home = self._children[crc32(key.encode()) % len(self._children)]
-        if len(home.streams) < limit:
+        if home.is_ready and not home.is_leaving and len(home.streams) < limit:
             return home
-        least = min(self._children, key=lambda child: len(child.streams))
+        least = min(
+            self._children, key=lambda c: (not c.is_ready, len(c.streams) >= limit, c.burden)
+        )
         if len(least.streams) >= limit:
             raise at_capacity(role, limit * len(self._children))
         return least
 
+    def _is_gone(self, child: "_Child", after_s: float) -> None:
+        """A process ended that had been ready for so long."""
+        if self._is_up:
+            self.restarts += 1
+            waits_s = 0.0 if after_s > SHORT_LIFE_S else SHORT_LIFE_S / 2
+            task = self._tasks.create_task(self._revive(child, waits_s), name="engine-revival")
+            self._revivals.add(task)
+            task.add_done_callback(self._revivals.discard)
+
+    async def _revive(self, child: "_Child", waits_s: float) -> None:
+        while True:
+            await asyncio.sleep(waits_s)
+            log.warning("! %s: its process is gone, starting another", self.spec.name)
+            try:
+                await child.start(self._tasks)
+            except EngineError as error:
+                waits_s = min(max(1.0, waits_s * 2), RETRY_MOST_S)
+                log.warning("! %s again in %.0f s: %s", self.spec.name, waits_s, error)
+            else:
+                return
+
 
 class _Child:
-    """One process and the streams on it."""
+    """One process and the streams on it.
 
-    def __init__(self, role: Role, name: str) -> None:
+    Args:
+        gone: told when the process ends that was ready, and for how long it was.
+    """
+
+    def __init__(self, role: Role, name: str, gone: "Callable[[_Child, float], None]") -> None:
         self._role = role
         self._name = name
+        self._gone = gone
         self._process: Process | None = None
         self._starting = asyncio.Lock()
-        self._ready: asyncio.Future[Capabilities] | None = None
+        self._ready_since: float | None = None
         self._numbers = 0
         self.capabilities: Capabilities | None = None
-        self.streams: dict[int, _PipedStream] = {}
+        self.streams: dict[int, PipedStream] = {}
 
     @property
-    def is_alive(self) -> bool:
-        return self._process is not None and self._process.returncode is None
+    def is_ready(self) -> bool:
+        """It has loaded, and lives."""
+        return self._ready_since is not None
+
+    @property
+    def is_leaving(self) -> bool:
+        """A stream of it was cancelled and has not ended yet: within milliseconds, unless the process hangs."""
+        return any(stream.is_cancelled for stream in self.streams.values())
+
+    @property
+    def burden(self) -> tuple[bool, int]:
+        """By which the least busy is found."""
+        return self.is_leaving, len(self.streams)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, while it lives."""
+        return self._process.pid if self._process is not None and self.is_ready else None
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Start it, unless it is there.
+
+        Raises:
+            EngineError: it cannot be started, or its engine cannot be loaded.
+        """
         async with self._starting:
-            if self.is_alive:
+            if self.is_ready:
                 return
-            command = [sys.executable, "-m", "duologue.engines.worker", self._role, self._name]
-            process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
-            self._process = process
-            self._ready = asyncio.get_running_loop().create_future()
-            tasks.create_task(self._listen(process, self._ready), name=f"engine-{self._name}")
+            process = self._process = await self._spawn()
+            ready: asyncio.Future[Capabilities] = asyncio.get_running_loop().create_future()
+            tasks.create_task(self._listen(process, ready), name=f"engine-{self._name}")
             try:
                 async with asyncio.timeout(START_TIMEOUT_S):
-                    self.capabilities = await self._ready
+                    self.capabilities = await ready
             except TimeoutError as error:
-                process.kill()
                 message = f"{self._name} did not start within {START_TIMEOUT_S:g} s."
                 raise EngineUnavailable("engine_start_timed_out", message) from error
+            finally:
+                if not self.is_ready:
+                    _kill(process)
+
+    async def _spawn(self) -> Process:
+        command = [sys.executable, "-m", "duologue.engines.worker", self._role, self._name]
+        try:
+            return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+        except OSError as error:
+            raise as_engine_error(error) from error
 
     def stop(self) -> None:
         """Hang up: the process ends when its input does, or is killed a little later."""
@@ -153,17 +235,17 @@ class _Child:
             process.stdin.close()
             asyncio.get_running_loop().call_later(STOP_TIMEOUT_S, _kill, process)
 
-    def open(self, key: str, options: StreamOptions) -> "_PipedStream":
+    def open(self, key: str, options: StreamOptions) -> "PipedStream":
+        """A stream; the process must be there."""
         self._numbers += 1
         assert self.capabilities is not None
-        stream = _PipedStream(self, self._numbers, self.capabilities.rate_hz)
+        stream = PipedStream(self, self._numbers, self.capabilities.rate_hz)
         self.streams[self._numbers] = stream
-        stt = options if isinstance(options, SttOptions) else None
-        tts = options if isinstance(options, TtsOptions) else None
-        self.send(pipe.Open(self._numbers, key, stt, tts))
+        self.send(opening(self._numbers, key, options))
         return stream
 
     def send(self, message: pipe.Message) -> None:
+        """Tell the process something, while it is there."""
         process = self._process
         if process is not None and process.stdin is not None and not process.stdin.is_closing():
             process.stdin.write(pipe.frame(message))
@@ -183,10 +265,13 @@ class _Child:
 
     def _handle(self, message: pipe.Message, ready: "asyncio.Future[Capabilities]") -> None:
         if isinstance(message, pipe.Ready):
-            ready.set_result(message.capabilities)
+            self._ready_since = asyncio.get_running_loop().time()
+            if not ready.done():
+                ready.set_result(message.capabilities)
             return
         if isinstance(message, pipe.Failed) and message.stream == 0:
-            ready.set_exception(pipe.revive(message))
+            if not ready.done():
+                ready.set_exception(pipe.revive(message))
             return
         stream = self.streams.get(message.stream)
         if isinstance(message, pipe.Ended):
@@ -205,105 +290,14 @@ class _Child:
             text = f"{self._name} could not be started. {reason}"
             ready.set_exception(EngineUnavailable("engine_start_failed", text))
         streams, self.streams = self.streams, {}
+        since, self._ready_since = self._ready_since, None
         for stream in streams.values():
             error = EngineLost("engine_process_lost", f"{self._name} broke off. {reason}")
             stream.lost(error)
-
-
-class _PipedStream:
-    """A stream in the other process, seen from the event loop."""
-
-    def __init__(self, child: _Child, number: int, rate_hz: int) -> None:
-        self.rate_hz = rate_hz
-        self._child = child
-        self._number = number
-        self._events = _Credited(self)
-        self._waiting = 0
-        self._room = asyncio.Event()
-        self._ended = asyncio.Event()
-
-    def offer(self, item: Offer) -> bool:
-        if self._ended.is_set():
-            return True  # `EngineGone` is on its way; whoever keeps the sound offers it elsewhere
-        if self._waiting >= MAX_WAITING:
-            return False
-        self._waiting += 1
-        if isinstance(item, AudioFrame):
-            self._child.send(pipe.Sound(self._number, item.pcm, item.start))
-        else:
-            self._child.send(pipe.Text(self._number, item.number, item.text))
-        return True
-
-    async def room(self) -> None:
-        self._room.clear()
-        await self._room.wait()
-
-    def flush(self, flush_id: int) -> None:
-        self._waiting += 1
-        self._child.send(pipe.Finish(self._number, flush_id))
-
-    def events(self) -> EventQueue:
-        return self._events
-
-    async def aclose(self, *, cancel: bool = False) -> None:
-        self._child.send(pipe.Shut(self._number, cancel))
-        if cancel:
-            self._events.close()
-            if (
-                not self._ended.is_set()
-            ):  # the other process keeps its place until it has ended there
-                asyncio.get_running_loop().call_later(HUNG_S, self._child.check, self._number)
-            return
-        await self._ended.wait()
-
-    def taken(self) -> None:
-        self._child.send(pipe.Taken(self._number, 1))
-
-    def handle(self, message: pipe.Message) -> None:
-        match message:
-            case pipe.Took(count=count):
-                self._waiting -= count
-                self._room.set()
-            case pipe.Guess(text=text):
-                self._events.put(Partial(text))
-            case pipe.Finished():
-                self._events.put(_final(message))
-            case pipe.Speech(number=number, pcm=pcm, words=places):
-                self._events.put(Audio(number, pcm, places))
-            case pipe.Failed():
-                self._events.put(EngineGone(pipe.revive(message)))
-            case pipe.Ended():
-                self._over()
-            case _:
-                pass
-
-    def lost(self, error: EngineError) -> None:
-        self._events.put(EngineGone(error))
-        self._over()
-
-    def _over(self) -> None:
-        self._events.close()
-        self._room.set()
-        self._ended.set()
-
-
-class _Credited(EventQueue):
-    """Tells the other process whenever an event was taken."""
-
-    def __init__(self, stream: _PipedStream) -> None:
-        super().__init__()
-        self._stream = stream
-
-    async def __anext__(self) -> Event:
-        event = await super().__anext__()
-        self._stream.taken()
-        return event
+        if since is not None:
+            self._gone(self, asyncio.get_running_loop().time() - since)
 
 
 def _kill(process: Process) -> None:
     if process.returncode is None:
         process.kill()
-
-
-def _final(told: pipe.Finished) -> Final:
-    return Final(told.flush_id, told.upto, told.text, told.words, told.confidence)

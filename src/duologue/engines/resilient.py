@@ -1,22 +1,27 @@
-"""Above every pool: a stream that stops answering is taken up by the next engine, with nothing lost.
+"""Above every pool: a stream whose engine breaks or hangs is taken up by another, with nothing lost.
 
-The simplest form: a time limit on what is owed, and fallbacks in order; the last engine, if it broke, is asked once
-more, for a process that died is started again. What was offered since the last `Final` is kept and offered
-again. Once sound was given out no second engine continues it, for a sentence said half by one voice and
+What was offered since the last `Final` is kept, and offered again. An engine that owes something and gives
+nothing for several times its usual pace hangs; one that failed is passed over until it was tried out in the
+background. Once sound was given out no second engine continues it, for a sentence said half by one voice and
 half by another is worse than one broken off.
 """
 
 import asyncio
+import contextlib
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from duologue.core.audio import AudioFrame
 from duologue.core.capabilities import Role
-from duologue.core.errors import EngineError, EngineLost
+from duologue.core.errors import EngineError, EngineLost, EngineRefused
+from duologue.engines.breaker import Pace
+from duologue.engines.chain import Link, Search
+from duologue.engines.threads import engine_bug
+from duologue.engines.trial import try_out
 from duologue.ports import (
     Audio,
     EngineGone,
-    EnginePool,
     EngineStream,
     Event,
     Final,
@@ -27,53 +32,145 @@ from duologue.ports import (
 log = logging.getLogger("duologue.engines")
 
 OWED_TIMEOUT_S = 5.0
-"""Longest wait for an engine that owes something: a transcript after a flush, the next sound of an answer.
-Recognition of a long utterance on a small machine takes a second or two; beyond five nobody still waits."""
+"""Longest wait for an engine that owes something, however slow it is known to be: a transcript after a flush, the
+next sound of an answer. Beyond five seconds nobody still waits."""
+
+GRACE_S = 0.05
+"""A second look, after which an engine hangs: a loop that was held up sees an answer and the end of its time at once.
+Also how long the close of a lost stream is waited for; the engines' contract says the same. Its place comes back
+when the engine has noticed, which may take seconds if it hangs."""
 
 MAX_KEPT_FRAMES = 4_000
 """Sound kept for a second attempt, about two minutes of one utterance; older sound is given up first."""
 
+REMEMBERED_DELAYS = 512
+"""Takeovers whose delay is remembered."""
+
 
 class ResilientPool:
-    """An ordered choice of pools for each role."""
+    """An ordered choice of engines for each role. Without `run`, what failed is asked again only as a last resort.
+
+    Args:
+        chains: may grow while engines come up.
+        owed_timeout_s: longest wait for what is owed.
+        keeps_pace: an engine known to be quick is given less time; off where work comes in sizes, as files do.
+
+    Attributes:
+        fallbacks: streams taken up by another engine, or refused by one and opened on another.
+        broken: streams that ended with an error all the same.
+        delays_s: of the latest takeovers, from the engine's loss to the other's answer.
+    """
 
     def __init__(
-        self, chains: Mapping[Role, Sequence[EnginePool]], *, owed_timeout_s: float = OWED_TIMEOUT_S
+        self,
+        chains: Mapping[Role, Sequence[Link]],
+        *,
+        owed_timeout_s: float = OWED_TIMEOUT_S,
+        keeps_pace: bool = True,
     ) -> None:
-        self._chains = chains
-        self._timeout_s = owed_timeout_s
+        self.chains = chains
         self.fallbacks = 0
+        self.broken = 0
+        self.delays_s: deque[float] = deque(maxlen=REMEMBERED_DELAYS)
+        self._timeout_s = owed_timeout_s
+        self._keeps_pace = keeps_pace
+        self._paces: dict[Link, Pace] = {}
+        self._trials: set[Link] = set()
+        self._looking = asyncio.Event()
 
     async def open(self, role: Role, key: str, options: StreamOptions) -> EngineStream:
         """A stream of the first engine that takes it; see `ports.EnginePool.open`."""
-        stream = ResilientStream(self, self._chains[role], role, key, options, self._timeout_s)
+        search = Search(role, self.chains[role])
+        if not search:
+            raise EngineLost(f"{role}_missing", f"No {role} engine is up.")
+        stream = ResilientStream(self, search, role, key, options)
         await stream.connect()
         return stream
+
+    # --- what streams tell ---
+    def limit_s(self, link: Link) -> float:
+        """Longest wait for what this engine owes."""
+        return self._pace(link).limit_s if self._keeps_pace else self._timeout_s
+
+    def answered(self, link: Link, took_s: float) -> None:
+        """It gave what it owed."""
+        self._pace(link).answered(took_s)
+        link.worked()
+
+    def failed(self, link: Link, error: EngineError) -> None:
+        """It broke, hung or refused."""
+        link.failed(error, asyncio.get_running_loop().time())
+        self._looking.set()
+
+    def _pace(self, link: Link) -> Pace:
+        if link not in self._paces:
+            self._paces[link] = Pace(self._timeout_s)
+        return self._paces[link]
+
+    # --- bringing engines back ---
+    async def introduce(self) -> None:
+        """Try out every engine once, so that the pace of each is known, also of those behind the first."""
+        for role, chain in self.chains.items():
+            for link in chain:
+                await self._try_out(role, link)
+
+    async def run(self) -> None:
+        """Try out engines that failed, each at its time and none twice at once, until cancelled."""
+        now_s = asyncio.get_running_loop().time
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._looking.clear()
+                waits_until = None
+                for role, link in self._resting():
+                    at_s = link.breaker.probe_at_s or 0.0
+                    if at_s <= now_s():
+                        self._trials.add(link)
+                        tasks.create_task(self._try_out(role, link), name=f"trial-{link.name}")
+                    else:
+                        waits_until = min(at_s, waits_until or at_s)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(waits_until):
+                        await self._looking.wait()
+
+    def _resting(self) -> list[tuple[Role, Link]]:
+        return [
+            (role, link)
+            for role, chain in self.chains.items()
+            for link in chain
+            if link.breaker.is_open and link not in self._trials
+        ]
+
+    async def _try_out(self, role: Role, link: Link) -> None:
+        now_s = asyncio.get_running_loop().time
+        began_s = now_s()
+        try:
+            await try_out(link.pool, role, self._timeout_s)
+        except Exception as error:  # noqa: BLE001 - the outer wall of a trial: the server goes on without the engine
+            known = engine_bug(error)
+            log.info("~ %s %s still fails: %s", role, link.name, known)
+            link.failed_trial(known, now_s())
+        else:
+            self.answered(link, now_s() - began_s)
+        finally:
+            self._trials.discard(link)
+            self._looking.set()
 
 
 class ResilientStream:
     """One utterance or answer, whoever works on it."""
 
     def __init__(
-        self,
-        pool: ResilientPool,
-        chain: Sequence[EnginePool],
-        role: Role,
-        key: str,
-        options: StreamOptions,
-        timeout_s: float,
+        self, pool: ResilientPool, search: Search, role: Role, key: str, options: StreamOptions
     ) -> None:
         self._pool = pool
-        self._untried = list(chain)
-        self._last: EnginePool | None = None  # whose stream it is
-        self._has_second_try = True
+        self._search = search
         self._role, self._key, self._options = role, key, options
-        self._timeout_s = timeout_s
         self._stream: EngineStream | None = None
         self._kept: list[Offer | int] = []  # offers, and flushes by id, since the last Final
         self._owed = 0
         self._owed_since = 0.0
         self._sounded = False
+        self._lost_at: float | None = None
         self.rate_hz = 0
 
     async def connect(self) -> None:
@@ -82,19 +179,19 @@ class ResilientStream:
         Raises:
             EngineError: none can; the last one's reason.
         """
+        first = self._pool.chains[self._role][0]
         self._stream = await self._open()
         self.rate_hz = self._stream.rate_hz
+        if self._link is not first:
+            self._pool.fallbacks += 1
 
     async def _open(self) -> EngineStream:
-        while True:
-            pool = self._last = self._untried.pop(0)
-            try:
-                return await pool.open(self._role, self._key, self._options)
-            except EngineError as error:
-                if not self._untried:
-                    raise
-                log.warning("! %s: %s The next engine is asked.", self._role, error)
-                self._pool.fallbacks += 1
+        return await self._search.open(self._key, self._options, self._pool.failed)
+
+    @property
+    def _link(self) -> Link:
+        assert self._search.current is not None
+        return self._search.current
 
     def offer(self, item: Offer) -> bool:
         """See `ports.EngineStream.offer`."""
@@ -132,6 +229,7 @@ class ResilientStream:
                 self._settle(event)
                 yield event
             if not await self._fall_back(event.error):
+                self._pool.broken += 1
                 yield event
                 return
 
@@ -144,19 +242,33 @@ class ResilientStream:
     async def _event(self, source: AsyncIterator[Event]) -> Event | None:
         """The next event; `EngineGone` where one is owed and does not come; None at the end."""
         loop = asyncio.get_running_loop()
+        limit_s = self._pool.limit_s(self._link)
         while True:
             waited_from = self._owed_since if self._owed else loop.time()
+            is_late = loop.time() >= waited_from + limit_s
+            until = loop.time() + GRACE_S if is_late else waited_from + limit_s
             try:
-                async with asyncio.timeout_at(waited_from + self._timeout_s):
+                async with asyncio.timeout_at(until):
                     event = await anext(source)
             except StopAsyncIteration:
+                if self._owed and self._stream is not None:
+                    return EngineGone(_ended_early(self._role, self._link.name))
                 return None
             except TimeoutError:
-                if self._owed and loop.time() >= self._owed_since + self._timeout_s:
-                    return EngineGone(self._timed_out())
+                if is_late and self._owed:
+                    return EngineGone(_timed_out(self._role, self._link.name, limit_s))
             else:
-                self._owed_since = loop.time()
+                self._came(event, loop.time())
                 return event
+
+    def _came(self, event: Event, now_s: float) -> None:
+        if isinstance(event, Final | Audio):
+            if self._owed:
+                self._pool.answered(self._link, now_s - self._owed_since)
+            if self._lost_at is not None:
+                self._pool.delays_s.append(now_s - self._lost_at)
+                self._lost_at = None
+        self._owed_since = now_s
 
     def _settle(self, event: Event) -> None:
         if isinstance(event, Final):
@@ -170,10 +282,16 @@ class ResilientStream:
     async def _fall_back(self, error: EngineError) -> bool:
         """Take the work up elsewhere; False if nobody is left, or it cannot be continued."""
         broken, self._stream = self._stream, None
-        log.warning("! %s: %s", self._role, error)
+        link, self._lost_at = self._link, _now_s()
+        log.warning("! %s %s: %s", self._role, link.name, error)
         if broken is not None:
-            await broken.aclose(cancel=True)
-        if self._sounded or not (self._untried or self._may_try_again(error)):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GRACE_S):
+                    await broken.aclose(cancel=True)
+        self._pool.failed(link, error)
+        if not isinstance(error, EngineRefused):
+            self._search.lost(has_hung=error.code == timed_out_code(self._role))
+        if self._sounded or not self._search:
             return False
         try:
             stream = await self._open()
@@ -182,17 +300,8 @@ class ResilientStream:
         await self._offer_again(stream)
         self._stream, self.rate_hz = stream, stream.rate_hz
         self._pool.fallbacks += 1
-        log.info("= %s: another has taken over, with nothing lost", self._role)
-        self._owed_since = asyncio.get_running_loop().time()
-        return True
-
-    def _may_try_again(self, error: EngineError) -> bool:
-        """Ask the same engine, once, where there is no other and it broke (rather than hung or refused)."""
-        has_broken = isinstance(error, EngineLost) and error.code != self._timed_out().code
-        if not (has_broken and self._has_second_try and self._last is not None):
-            return False
-        self._has_second_try = False
-        self._untried = [self._last]
+        log.info("= %s: %s has taken over, with nothing lost", self._role, self._link.name)
+        self._owed_since = _now_s()
         return True
 
     async def _offer_again(self, stream: EngineStream) -> None:
@@ -209,12 +318,26 @@ class ResilientStream:
 
     def _owe(self) -> None:
         if not self._owed:
-            self._owed_since = asyncio.get_running_loop().time()
+            self._owed_since = _now_s()
         self._owed += 1
 
-    def _timed_out(self) -> EngineLost:
-        return EngineLost(
-            f"{self._role}_timed_out",
-            f"The {self._role} engine has not answered for {self._timeout_s:g} s.",
-            remedy="The machine is too slow for it, or it hangs: see /v1/turns and the log.",
-        )
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def timed_out_code(role: Role) -> str:
+    """The code of an engine that hangs."""
+    return f"{role}_timed_out"
+
+
+def _ended_early(role: Role, name: str) -> EngineLost:
+    return EngineLost(f"{role}_ended_early", f"{name} ended its stream and owed an answer.")
+
+
+def _timed_out(role: Role, name: str, limit_s: float) -> EngineLost:
+    return EngineLost(
+        timed_out_code(role),
+        f"The {role} engine {name} has not answered for {limit_s:.1f} s.",
+        remedy="The machine is too slow for it, or it hangs: see /v1/turns and the log.",
+    )

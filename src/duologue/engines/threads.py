@@ -4,7 +4,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from duologue.core.errors import DuologueError, EngineError, EngineLost
+from duologue.core.errors import DuologueError, EngineError, EngineLost, EngineOutOfMemory
+from duologue.core.oom import is_out_of_memory
 from duologue.engines.base import BlockingEngine, Flush, Item, StreamCancelled
 from duologue.ports import EngineGone, Event, StreamOptions
 
@@ -13,6 +14,11 @@ MAX_WAITING = 512
 
 MAX_UNTAKEN = 256
 """Events that a stream emitted and nobody has taken; then the engine waits."""
+
+SMALLER = (
+    "Use a smaller model, a lower precision or another device: `duologue plan` says what fits."
+)
+"""The remedy where memory ran out."""
 
 
 class ThreadInbox:
@@ -123,8 +129,13 @@ class StreamThread:
 
 
 def engine_bug(error: BaseException) -> EngineError:
-    """What a session is told of an engine's unexpected exception."""
+    """What a session is told of an engine's unexpected exception; of memory that ran out, that it did."""
     if isinstance(error, EngineError):
         return error
     text = error.message if isinstance(error, DuologueError) else f"{type(error).__name__}: {error}"
+    if is_out_of_memory(error):
+        first = (text.splitlines() or [""])[0].rstrip(".")
+        return EngineOutOfMemory(
+            "engine_out_of_memory", f"The engine ran out of memory: {first}.", remedy=SMALLER
+        )
     return EngineLost("engine_broke", f"The engine failed: {text}.")

@@ -13,11 +13,11 @@ from typing import BinaryIO
 
 from duologue.core.audio import AudioFrame
 from duologue.core.capabilities import Role
-from duologue.core.errors import DuologueError, EngineError, EngineUnavailable
 from duologue.engines import pipe, registry
 from duologue.engines.base import BlockingEngine, Flush
-from duologue.engines.threads import StreamThread, engine_bug
-from duologue.ports import Audio, EngineGone, Event, Final, Partial, Say
+from duologue.engines.loading import as_engine_error, bring_up
+from duologue.engines.threads import StreamThread
+from duologue.ports import Say
 
 READ_BYTES = 64 * 1024
 
@@ -75,7 +75,7 @@ class Worker:
         self._streams[number] = StreamThread(
             self._engine,
             options,
-            emit=lambda event: self.send(_message(number, event)),
+            emit=lambda event: self.send(pipe.told(number, event)),
             on_taken=_batched(lambda count: self.send(pipe.Took(number, count))),
             on_done=lambda: self._ended(number),
         )
@@ -98,18 +98,6 @@ def _batched(tell: Callable[[int], None]) -> Callable[[], None]:
     return one
 
 
-def _message(number: int, event: Event) -> pipe.Message:
-    match event:
-        case Partial(text=text):
-            return pipe.Guess(number, text)
-        case Final(id=flush_id, upto=upto, text=text, words=words, confidence=sure):
-            return pipe.Finished(number, flush_id, upto, text, words, sure)
-        case Audio(number=piece, pcm=pcm, words=places):
-            return pipe.Speech(number, piece, pcm, places)
-        case EngineGone(error=error):
-            return pipe.failure(number, error)
-
-
 def _take_stdout() -> BinaryIO:
     """Standard output for the wire alone: whatever else is printed goes to standard error."""
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
@@ -127,13 +115,9 @@ def main(argv: list[str]) -> int:
     try:
         spec, argument = registry.find(wanted, role)
         engine = spec.make(argument)
-        engine.load()
-        engine.warm_up()
+        bring_up(engine)
     except Exception as error:  # noqa: BLE001 - the outer wall of the process: the server is told, whatever it is
-        known = error if isinstance(error, DuologueError) else engine_bug(error)
-        if not isinstance(known, EngineError):
-            known = EngineUnavailable(known.code, known.message, remedy=known.remedy)
-        out.write(pipe.frame(pipe.failure(0, known)))
+        out.write(pipe.frame(pipe.failure(0, as_engine_error(error))))
         out.flush()
         return 1
     worker = Worker(engine, out)

@@ -20,6 +20,7 @@ from duologue.server.auth import Denied, Guard
 from duologue.server.calls_api import VisitorOf, call_routes
 from duologue.server.described import described
 from duologue.server.door import Doorkeeper, denial
+from duologue.server.engine_state import EngineState
 from duologue.server.metrics import CONTENT_TYPE, Metrics
 from duologue.server.secrets_api import Effective, client_secret_routes
 from duologue.session.meters import Meters
@@ -31,22 +32,14 @@ OPEN_PATHS = frozenset(
 """Answered without a key: they tell nothing of anybody."""
 
 
-class EngineState(BaseModel):
-    """One engine on its way up."""
-
-    role: str = Field(description="vad, stt, llm, tts or turn")
-    name: str
-    state: str = Field(description="waiting, loading, ready or failed")
-    about: str = ""
-    took_s: float | None = None
-    error: str | None = Field(default=None, description="why it failed, and what to do about it")
-
-
 class Readiness(BaseModel):
     """Whether sessions are taken."""
 
     ready: bool
     engines: list[EngineState]
+    first_turn: str = Field(
+        default="", description="why the first spoken turn, before any session, keeps failing"
+    )
 
 
 class Health(BaseModel):
@@ -97,6 +90,7 @@ class Facade:
 
     Attributes:
         engines: their states, as they are now.
+        first_turn: why it keeps failing; empty if it does not.
         models: names that `/v1/models` lists.
     """
 
@@ -111,6 +105,7 @@ class Facade:
     calls: Switchboard
     visitor_of: VisitorOf
     voices: Callable[[], Sequence[str]] = tuple
+    first_turn: Callable[[], str] = str
 
 
 _DENIALS: dict[int | str, dict[str, Any]] = {
@@ -170,7 +165,7 @@ def _health_routes(facade: Facade) -> APIRouter:
     async def ready() -> Response:
         """Are all engines loaded, and have they run?"""
         is_ready = facade.is_ready()
-        body = Readiness(ready=is_ready, engines=facade.engines())
+        body = Readiness(ready=is_ready, engines=facade.engines(), first_turn=facade.first_turn())
         return JSONResponse(body.model_dump(), 200 if is_ready else 503)
 
     @routes.get("/v1/health")

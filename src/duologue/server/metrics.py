@@ -1,11 +1,13 @@
 """What Prometheus scrapes: read from the meters at the moment of the scrape, not kept twice."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from duologue.server.engine_state import EngineState
 from duologue.session.meters import STAGES, Meters, Turn
 
 BUCKETS_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
@@ -35,7 +37,8 @@ class Gauges:
     lag_ms: Callable[[], Iterable[float]]
     windows: Callable[[], tuple[int, int]]
     fallbacks: Callable[[], int]
-    engine_streams: Callable[[], dict[str, int]]
+    broken: Callable[[], int]
+    engines: Callable[[], Sequence[EngineState]]
 
 
 class Metrics:
@@ -85,10 +88,9 @@ class Metrics:
         yield CounterMetricFamily("duologue_vad_windows_hushed", text, skipped)
         text = "Streams taken up by the next engine of a chain."
         yield CounterMetricFamily("duologue_engine_fallbacks", text, gauges.fallbacks())
-        streams = GaugeMetricFamily("duologue_engine_streams", "Open streams.", labels=["engine"])
-        for engine, count in gauges.engine_streams().items():
-            streams.add_metric([engine], count)
-        yield streams
+        text = "Streams that ended with an error, because no engine could take them up."
+        yield CounterMetricFamily("duologue_engine_streams_broken", text, gauges.broken())
+        yield from _of_engines(gauges.engines())
 
     def _observe(self, turn: Turn) -> None:
         self._meters.counts[f"turn:{turn.outcome}"] += 1
@@ -99,3 +101,37 @@ class Metrics:
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, text, value)
+
+
+def _of_engines(engines: Sequence[EngineState]) -> Iterator[Metric]:
+    """A line for each engine and thing that is counted."""
+    streams = GaugeMetricFamily("duologue_engine_streams", "Open streams.", labels=["engine"])
+    for engine in engines:
+        if engine.streams is not None:
+            streams.add_metric([_label(engine)], engine.streams)
+    yield streams
+    for name, (kind, text, read) in _ENGINE_METRICS.items():
+        family = kind(f"duologue_engine_{name}", text, labels=["engine"])
+        for engine in engines:
+            family.add_metric([_label(engine)], read(engine))
+        yield family
+
+
+def _label(engine: EngineState) -> str:
+    return f"{engine.role}:{engine.name}"
+
+
+_ENGINE_METRICS: dict[str, tuple[Any, str, Callable[[EngineState], float]]] = {
+    "ready": (GaugeMetricFamily, "Loaded, and has run.", lambda e: e.state == "ready"),
+    "resting": (GaugeMetricFamily, "Failed lately, and is passed over.", lambda e: e.resting),
+    "lost": (CounterMetricFamily, "Streams that it broke off or hung on.", lambda e: e.lost),
+    "restarts": (CounterMetricFamily, "Processes started again.", lambda e: e.restarts),
+    "rung": (GaugeMetricFamily, "Steps down for want of memory.", lambda e: e.rung),
+    "out_of_memory": (CounterMetricFamily, "Times memory ran out.", lambda e: e.out_of_memory),
+    "load_seconds": (GaugeMetricFamily, "Load and warm-up.", lambda e: e.took_s or 0.0),
+    "ram_bytes": (
+        GaugeMetricFamily,
+        "Resident memory that its load took.",
+        lambda e: (e.ram_mib or 0) * 2**20,
+    ),
+}

@@ -18,6 +18,7 @@ from duologue.core.capabilities import Role
 from duologue.core.errors import AtCapacity, EngineLost, EngineRefused, OurError, SetupError
 from duologue.engines import registry
 from duologue.engines.base import Flush, Item, StreamCancelled
+from duologue.engines.chain import Link
 from duologue.engines.pocketsphinx import decoders
 from duologue.engines.pocketsphinx.engine import SPEC, Pocketsphinx
 from duologue.engines.pool_inprocess import InProcessPool
@@ -454,7 +455,7 @@ async def test_a_process_that_is_killed_is_replaced_and_nothing_said_is_lost(
 ) -> None:
     async with processes() as pool:
         bare = await opened(pool)
-        kept = await opened(ResilientPool({Role.STT: [pool, pool]}))
+        kept = await opened(ResilientPool({Role.STT: [Link("pocketsphinx", pool)]}))
         half = len(speech(DIGITS)) // 4 * 2
         await offer(bare, speech(SOMETHING))
         await offer(kept, speech(DIGITS)[:half])

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from openai import AsyncOpenAI
 
 from duologue.core.capabilities import Capabilities, Role
+from duologue.engines.chain import Link
 from duologue.engines.fakes import FakeStt, FakeTts
 from duologue.engines.pool_inprocess import InProcessPool
 from duologue.engines.resilient import ResilientPool
@@ -131,7 +132,8 @@ async def service(
     """A server with fake engines of these policies, or with these pools."""
     ears = InProcessPool(FakeStt(stt)) if isinstance(stt, str) else stt
     voice = InProcessPool(FakeTts(tts)) if isinstance(tts, str) else tts
-    pools = Pools(ResilientPool({Role.STT: [ears], Role.TTS: [voice]}, owed_timeout_s=30))
+    chains = {Role.STT: [Link("stt", ears)], Role.TTS: [Link("tts", voice)]}
+    pools = Pools(ResilientPool(chains, owed_timeout_s=30, keeps_pace=False))
     desk = AudioDesk(
         pool=pools,
         recognisers=lambda: [ears.capabilities] if recognisers is None else recognisers,

@@ -1,0 +1,175 @@
+"""One engine on the highest rung that memory bears: what to fall back to when it runs out, prepared beforehand.
+
+    whisper:large-v3-turbo@cuda:0/float16 > whisper:large-v3-turbo@cuda:0/int8 > whisper:small@cpu
+
+Only one rung is loaded at a time. The second that memory runs out on a rung within a minute, its engine is given up,
+so that the memory is free, and the next is loaded; streams that were open are lost, and taken up again by
+whoever kept their sound. There is no way up but a new start: what has once not fitted will not fit the next time.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from duologue.core.capabilities import Capabilities, Role
+from duologue.core.errors import EngineError, EngineLost, EngineOutOfMemory
+from duologue.engines.pool_inprocess import at_capacity
+from duologue.ports import EngineStream, StreamOptions
+
+log = logging.getLogger("duologue.engines")
+
+SHORTAGES = 2
+"""So many within `WITHIN_S` make a rung too high; a single one may be somebody else's doing, and costs streams."""
+
+WITHIN_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One form of the engine; `make` gives a pool that is not started, and is used as `async with`."""
+
+    name: str
+    make: Callable[[], Any]
+
+
+class LadderPool:
+    """Streams of an engine that may have to become smaller. To be used as `async with`.
+
+    Args:
+        rungs: the best first; at least one.
+
+    Attributes:
+        rung: the number of the one that is loaded.
+        shortages: how often memory ran out.
+    """
+
+    def __init__(self, rungs: Sequence[Rung]) -> None:
+        self.rung = 0
+        self.shortages = 0
+        self._rungs = rungs
+        self._pool: Any = None
+        self._last_pool: Any = None  # for what it could do, while the next is loaded
+        self._limit: int | None = None
+        self._recent_s: deque[float] = deque(maxlen=SHORTAGES)
+        self._moved = asyncio.Event()
+        self._too_high = asyncio.Event()
+        self._error: EngineError | None = None
+        self._tasks = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> "LadderPool":
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._life.cancel()
+        await self._tasks.__aexit__(None, None, None)
+
+    @property
+    def name(self) -> str:
+        """The rung's."""
+        return self._rungs[self.rung].name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the engine can do on its rung; on its last one, while the next is loaded."""
+        found: Capabilities = (self._pool or self._last_pool).capabilities
+        return found
+
+    @property
+    def streams(self) -> int:
+        """Open ones."""
+        return 0 if self._pool is None else int(self._pool.streams)
+
+    @property
+    def ready(self) -> bool:
+        """A rung is loaded and takes streams."""
+        return self._moved.is_set() and self._pool is not None and bool(self._pool.ready)
+
+    @property
+    def spares(self) -> int:
+        """Those of the rung."""
+        return 0 if self._pool is None else int(self._pool.spares)
+
+    @property
+    def attempts(self) -> int:
+        """So many as it takes to get down from every rung, and work on the lowest."""
+        return SHORTAGES * len(self._rungs) + 1
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The rung's processes, where it has any of its own."""
+        return getattr(self._pool, "pids", ())
+
+    async def start(self) -> None:
+        """Load the highest rung that fits.
+
+        Raises:
+            EngineError: the last one's, if none does; the first that has nothing to do with memory.
+        """
+        self._life = self._tasks.create_task(self._live(), name="engine-ladder")
+        await self._moved.wait()
+        if self._error is not None:
+            raise self._error
+
+    def note(self, error: EngineError) -> None:
+        """A stream ended so: count it, if it was for want of memory."""
+        if self._pool is None:
+            return
+        self._pool.note(error)
+        if not isinstance(error, EngineOutOfMemory):
+            return
+        now_s = asyncio.get_running_loop().time()
+        self.shortages += 1
+        self._recent_s.append(now_s)
+        self._limit = max(1, self.capabilities.max_streams // 2)
+        is_often = len(self._recent_s) == SHORTAGES and now_s - self._recent_s[0] <= WITHIN_S
+        if is_often and self.rung + 1 < len(self._rungs):
+            self._too_high.set()
+            self._moved.clear()
+
+    async def open(self, role: Role, key: str, options: StreamOptions) -> EngineStream:
+        """See `ports.EnginePool.open`. Waits while the next rung is loaded."""
+        await self._moved.wait()
+        if self._error is not None:
+            raise self._error
+        if self._pool is None:
+            raise EngineLost(f"{role}_not_loaded", f"{self.name} is not loaded.")
+        if self._limit is not None and self.streams >= self._limit:
+            raise at_capacity(role, self._limit)
+        stream: EngineStream = await self._pool.open(role, key, options)
+        return stream
+
+    async def _live(self) -> None:
+        """One rung after the other, each from its load until memory ran out on it."""
+        for number, rung in enumerate(self._rungs):
+            self.rung = number
+            async with rung.make() as pool:
+                if await self._load(pool, rung):
+                    await self._too_high.wait()
+                    log.warning("! %s: memory ran out twice; it is given up", rung.name)
+                    self._pool, self._last_pool = None, pool
+            if self._error is not None:
+                return
+
+    async def _load(self, pool: Any, rung: Rung) -> bool:
+        """Whether it is up; where nothing below it is worth trying, `_error` says why."""
+        try:
+            await pool.start()
+        except EngineError as error:
+            log.warning("! %s cannot be loaded: %s", rung.name, error)
+            may_fit = isinstance(error, EngineOutOfMemory) or self._last_pool is not None
+            if self.rung + 1 == len(self._rungs) or not may_fit:
+                self._error = error
+                self._too_high.clear()
+                self._moved.set()
+            return False
+        self._pool, self._limit = pool, None
+        self._recent_s.clear()
+        self._too_high.clear()
+        self._moved.set()
+        if self.rung:
+            log.warning("= %s is used from now on", rung.name)
+        return True
