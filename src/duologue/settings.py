@@ -38,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         turn_end: judge of turns by their sound; "none" for none. Empty: smart-turn where its file is.
         llm_url: an OpenAI-compatible server ("http://127.0.0.1:11434/v1"), with its model and key, where `llm` names
             nothing.
+        engine_token: by which engine servers know us, and we our clients as one (`duologue engine-server`).
         instructions: the system prompt of sessions that set none.
         turns: how sessions that set no turn detection begin: "patient", "balanced" or "snappy" (`semantic_vad` of
             that eagerness); empty for the protocol's own, a fixed silence.
@@ -70,6 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     llm_url: str = ""
     llm_model: str = ""
     llm_api_key: str = ""
+    engine_token: str = ""
     instructions: str = (
         "You are a friendly voice assistant. Answer in one or two short spoken sentences, "
         "without lists or markup."
@@ -125,6 +127,11 @@ def data_home() -> Path:
 def variable(name: str) -> str:
     """One `DUOLOGUE_` variable, for commands that need no more; empty if it is not set."""
     return os.environ.get(PREFIX + name, "")
+
+
+def visible_gpus() -> str | None:
+    """`CUDA_VISIBLE_DEVICES`: which GPUs may be used, and in which order; None for all."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 def load(given: Mapping[str, Any], file: Path = Path(FILE)) -> Settings:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from duologue.app import build
+from duologue.app.house import build
 from duologue.core.errors import DuologueError
 from duologue.settings import Settings
 from duologue.wire.choosing import GA

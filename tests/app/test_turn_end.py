@@ -5,8 +5,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from duologue.app import build
-from duologue.app.house import House
+from duologue.app.house import House, build
 from duologue.core.capabilities import Capabilities, Role
 from duologue.core.errors import EngineUnavailable
 from duologue.engines.base import Engine, EngineSpec

@@ -35,7 +35,17 @@ def test_help_lists_the_commands_and_each_has_its_own() -> None:
     done = duologue("--help")
     assert done.returncode == 0
     assert duologue().returncode == 2
-    for command in ("serve", "talk", "replay", "doctor", "models"):
+    for command in (
+        "serve",
+        "talk",
+        "replay",
+        "doctor",
+        "models",
+        "plan",
+        "gpu",
+        "calibrate",
+        "engine-server",
+    ):
         assert command in done.stdout
         own = duologue(command, "--help")
         assert own.returncode == 0

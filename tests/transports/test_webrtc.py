@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from duologue.app import build
+from duologue.app.house import build
 from duologue.engines import fakes
 from duologue.engines.fakes import tone_hz
 from duologue.settings import Settings

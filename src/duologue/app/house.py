@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from duologue.app import doors, parts
+from duologue.app import doors, memory, parts
 from duologue.app.doors import wall_ms
 from duologue.app.parts import Part, load_here, log
 from duologue.core.capabilities import Role
@@ -19,6 +19,7 @@ from duologue.engines.chain import Link
 from duologue.engines.resilient import ResilientPool
 from duologue.engines.responders import LlmLink, ResponderChain
 from duologue.engines.toolbox.servers import McpServers
+from duologue.memory.watch import Watcher
 from duologue.ports import VoiceActivity
 from duologue.server.audio.desk import AudioDesk
 from duologue.server.auth import Guard
@@ -29,7 +30,7 @@ from duologue.session.journal import Journal
 from duologue.session.meters import Meters
 from duologue.session.pacer import Pacer
 from duologue.session.world import World
-from duologue.settings import Settings, listed
+from duologue.settings import Settings, listed, visible_gpus
 from duologue.transports.reception import Reception
 from duologue.transports.webrtc import Switchboard
 
@@ -61,9 +62,9 @@ class House:
     models: list[LlmLink]
     resilient: ResilientPool
     mcp_servers: McpServers
+    watcher: Watcher
     ready_after_s: float = 0.0
     first_turn: str = ""
-    on_progress: Callable[[Part], None] = lambda _: None
     _began: float = field(default_factory=time.monotonic)
 
     async def run(
@@ -83,6 +84,7 @@ class House:
                 tasks.create_task(self.reception.run(), name="reception")
                 tasks.create_task(self.guard.watch(), name="keys")
                 tasks.create_task(self.resilient.run(), name="engine-trials")
+                tasks.create_task(self.watcher.run(), name="memory")
                 try:
                     await self._load()
                     await self._hold_first_turn()
@@ -102,17 +104,15 @@ class House:
     async def _load(self) -> None:
         """One after another, the biggest first, so that none slows another's start, or takes memory beside it that it
         needs only while it loads. In each chain they stand in the order of preference all the same."""
-        for part in sorted(self.parts, key=lambda part: -part.ram_mib):
-            self.on_progress(part)
+        order = sorted(self.parts, key=lambda part: -part.ram_mib)
+        for number, part in enumerate(order, 1):
+            log.info("~ %s %s is loading (%d of %d)", part.role, part.name, number, len(order))
             try:
                 await part.bring_up()
             except EngineError as error:
-                self.on_progress(part)
                 if not (part.is_optional or self._has_other(part)):
                     raise
                 log.warning("! %s %s cannot be used: %s", part.role, part.name, error)
-                continue
-            self.on_progress(part)
         for part in self.parts:
             if part.state == "ready" and part.pool is not None:
                 self.chains[part.role].append(Link(part.name, part.pool))
@@ -184,8 +184,9 @@ def build(settings: Settings) -> House:
     vad_spec, vad_argument = registry.find("silero", Role.VAD)
     vad = vad_spec.make(vad_argument)
     engines = [Part(Role.VAD, "silero", vad_spec.about, lambda: load_here(vad))]
-    engines += parts.pooled(Role.STT, parts.stt_names(settings), settings.models_folder)
-    engines += parts.pooled(Role.TTS, parts.tts_names(settings), settings.models_folder)
+    means = parts.means(settings)
+    engines += parts.pooled(Role.STT, parts.stt_names(settings), means)
+    engines += parts.pooled(Role.TTS, parts.tts_names(settings), means)
     engines += parts.responders(settings)
     turn_end = parts.turn_end(settings)
     if turn_end is not None:
@@ -228,6 +229,7 @@ def build(settings: Settings) -> House:
         models,
         resilient,
         mcp_servers,
+        Watcher(lambda: memory.in_use(engines), visible_gpus()),
     )
 
 

@@ -2,7 +2,8 @@
 
 a,b         a is preferred; b takes over while a fails. Both are loaded at the start.
 a>b         one engine, which becomes b when a's memory runs out. b is loaded only then.
-embedded    whatever needs no download, in the place of a name.
+    embedded    whatever needs no download, in the place of a name.
+ws://h:9000 an engine server elsewhere, at all addresses of that name.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from duologue.core.errors import EngineError, SetupError
 from duologue.engines import registry
 from duologue.engines.base import BlockingEngine, EngineSpec
 from duologue.engines.chain import Link
+from duologue.engines.endpoint.pool import EndpointsPool
 from duologue.engines.loading import bring_up
 from duologue.engines.pool_inprocess import InProcessPool
 from duologue.engines.pool_ladder import LadderPool, Rung
@@ -31,10 +33,11 @@ from duologue.settings import Settings, listed
 
 log = logging.getLogger("duologue")
 
-Pool = InProcessPool | SubprocessPool | LadderPool
+Pool = InProcessPool | SubprocessPool | LadderPool | EndpointsPool
 """Each is used as `async with`, and then started."""
 
 EMBEDDED = "embedded"
+ENDPOINTS = ("ws://", "wss://")
 
 
 @dataclass(slots=True)
@@ -148,27 +151,46 @@ def _fake(role: str, settings: Settings) -> str:
     return f"fake-{role}:{settings.fake}" if settings.fake else f"fake-{role}"
 
 
-def pooled(role: Role, names: Sequence[str], folder: Path) -> list[Part]:
-    """Engines of these names, each in a pool where it can live; `folder` is where models are."""
-    parts = []
-    for name in names:
-        rungs = [rung.strip() for rung in name.split(">")]
-        specs = [_spec(rung, role, folder) for rung in rungs]
-        pool: Pool
-        if len(rungs) == 1:
-            pool = _pool(*specs[0])
-        else:
-            lower = zip(rungs[1:], specs[1:], strict=True)
-            pool = LadderPool(
-                [
-                    Rung(rungs[0], partial(_pool, *specs[0])),
-                    *(Rung(rung, partial(_apart, *found)) for rung, found in lower),
-                ]
-            )
-        spec = specs[0][0]
-        ram_mib = spec.capabilities.ram_mib
-        parts.append(Part(role, name, spec.about, pool.start, pool, ram_mib=ram_mib))
-    return parts
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What engines are made with, beside their names.
+
+    Attributes:
+        models: the folder where model files are.
+        token: by which engine servers know us.
+    """
+
+    models: Path
+    token: str = ""
+
+
+def means(settings: Settings) -> Means:
+    """As the settings say."""
+    return Means(settings.models_folder, settings.engine_token)
+
+
+def pooled(role: Role, names: Sequence[str], means: Means) -> list[Part]:
+    """Engines of these names, each in a pool where it can live."""
+    return [_part(role, name, means) for name in names]
+
+
+def _part(role: Role, name: str, means: Means) -> Part:
+    pool: Pool
+    if name.startswith(ENDPOINTS):
+        pool = EndpointsPool(role, [name], means.token)
+        return Part(role, name, f"an engine server at {name}", pool.start, pool)
+    rungs = [rung.strip() for rung in name.split(">")]
+    specs = [_spec(rung, role, means.models) for rung in rungs]
+    spec = specs[0][0]
+    if len(rungs) == 1:
+        pool = _pool(*specs[0])
+    else:
+        first, *lower = (
+            Rung(rung, partial(_apart if number else _pool, *found))
+            for number, (rung, found) in enumerate(zip(rungs, specs, strict=True))
+        )
+        pool = LadderPool([first, *lower])
+    return Part(role, name, spec.about, pool.start, pool, ram_mib=spec.capabilities.ram_mib)
 
 
 def _spec(name: str, role: Role, folder: Path) -> tuple[EngineSpec, str]:

@@ -6,11 +6,13 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 
+import msgspec
 import uvicorn
 
 from duologue.app import doors
 from duologue.app.house import House, build
 from duologue.core.errors import DuologueError, first_of
+from duologue.memory import watch
 from duologue.server.api import Facade, create_api
 from duologue.server.door import admission_of
 from duologue.server.listening import certificate_and_key, listen, shown
@@ -106,6 +108,7 @@ def _facade(settings: Settings, house: House) -> Facade:
         fallbacks=house.fallbacks,
         broken=lambda: house.resilient.broken,
         engines=house.engine_states,
+        memory=lambda: watch.gauges(house.watcher.last),
     )
     return Facade(
         guard=house.guard,
@@ -116,6 +119,7 @@ def _facade(settings: Settings, house: House) -> Facade:
         models=lambda: [settings.model],
         voices=house.voices,
         first_turn=lambda: house.first_turn,
+        memory=lambda: msgspec.to_builtins(house.watcher.last),
         audio=house.audio_desk(),
         calls=house.switchboard,
         visitor_of=lambda request: doors.visitor(admission_of(request)),

@@ -12,7 +12,11 @@ COMMANDS = {
     "replay": "feed a session's journal to today's rules of turn-taking",
     "doctor": "what is installed, what works, what to do about the rest",
     "keys": "make API keys, list them, revoke them",
-    "models": "get model files, and list them",
+    "models": "get model files, list them, check them, carry them elsewhere",
+    "plan": "what fits into this machine's memory, or another's, and what to give up next",
+    "gpu": "memory of the cards and of each engine: planned, used, free",
+    "calibrate": "measure what engines take on this machine, for the planner",
+    "engine-server": "lend one engine to servers on other machines",
 }
 
 EXIT_USAGE = 2
@@ -36,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.print_help()
         return EXIT_USAGE
     del rest
-    run = import_module(f"duologue.cli.{args.command}").main
+    run = import_module(f"duologue.cli.{args.command.replace('-', '_')}").main
     try:
         code: int = run(argv[1:])
     except KeyboardInterrupt:

@@ -54,6 +54,10 @@ class Health(BaseModel):
     sessions: int
     version: str
     engines: list[EngineState]
+    memory: dict[str, Any] = Field(
+        default_factory=dict,
+        description="of the GPUs and of each engine, as `duologue gpu` shows it",
+    )
 
 
 class Model(BaseModel):
@@ -106,6 +110,7 @@ class Facade:
     visitor_of: VisitorOf
     voices: Callable[[], Sequence[str]] = tuple
     first_turn: Callable[[], str] = str
+    memory: Callable[[], dict[str, Any]] = dict
 
 
 _DENIALS: dict[int | str, dict[str, Any]] = {
@@ -182,6 +187,7 @@ def _health_routes(facade: Facade) -> APIRouter:
             sessions=facade.meters.live,
             version=__version__,
             engines=engines,
+            memory=facade.memory(),
         )
 
     return routes

@@ -7,6 +7,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from duologue.memory.watch import Gauge
 from duologue.server.engine_state import EngineState
 from duologue.session.meters import STAGES, Meters, Turn
 
@@ -39,6 +40,7 @@ class Gauges:
     fallbacks: Callable[[], int]
     broken: Callable[[], int]
     engines: Callable[[], Sequence[EngineState]]
+    memory: Callable[[], Sequence[Gauge]] = tuple
 
 
 class Metrics:
@@ -91,6 +93,12 @@ class Metrics:
         text = "Streams that ended with an error, because no engine could take them up."
         yield CounterMetricFamily("duologue_engine_streams_broken", text, gauges.broken())
         yield from _of_engines(gauges.engines())
+        for gauge in gauges.memory():
+            names = [*gauge.values[0][0]] if gauge.values else []
+            family = GaugeMetricFamily(gauge.name, gauge.text, labels=names)
+            for labels, value in gauge.values:
+                family.add_metric([labels[name] for name in names], value)
+            yield family
 
     def _observe(self, turn: Turn) -> None:
         self._meters.counts[f"turn:{turn.outcome}"] += 1

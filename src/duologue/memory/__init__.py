@@ -1,0 +1,1 @@
+"""Models and memory: what fits, what is there, what is used."""

@@ -1,0 +1,82 @@
+"""A house on its way up: one spoken turn, through all engines, before anybody is let in."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from duologue.app.house import House, build
+from duologue.engines.pool_ladder import LadderPool
+from duologue.settings import Settings
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[tuple[House, asyncio.Event]]:
+    house, ready = build(settings), asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(house.run(ready.set))
+        yield house, ready
+        task.cancel()
+
+
+def fakes(**more: str) -> Settings:
+    return Settings(engines="fake", **more)  # type: ignore[arg-type]
+
+
+async def until(ready: asyncio.Event) -> None:
+    async with asyncio.timeout(20):
+        await ready.wait()
+
+
+async def test_sessions_are_taken_after_the_first_turn_and_every_engine_was_tried_out() -> None:
+    async with running(fakes(stt="fake-stt,fake-stt:stt_ms=2")) as (house, ready):
+        was_open = house.reception.is_open
+        await until(ready)
+        assert (was_open, house.reception.is_open) == (False, True)
+        states = house.engine_states()
+        assert {s.state for s in states} == {"ready"}
+        assert all(s.lost == 0 and not s.resting for s in states)
+        assert [s.name for s in states if s.role == "stt"] == ["fake-stt", "fake-stt:stt_ms=2"]
+        assert [s.streams for s in states if s.role == "stt"] == [0, 0]
+        assert house.world.meters.counts["sessions"] == 0
+
+
+async def test_while_the_first_turn_fails_nobody_is_let_in_and_the_reason_is_told() -> None:
+    async with running(fakes(llm="fake-llm:fail=1")) as (house, ready):
+        async with asyncio.timeout(20):
+            while not house.first_turn:  # noqa: ASYNC110 - it is tried at its own time
+                await asyncio.sleep(0.01)
+        assert "told to refuse" in house.first_turn
+        assert not ready.is_set()
+        assert not house.reception.is_open
+        house.models[0].responder.policy = house.models[0].responder.policy.__class__()  # type: ignore[attr-defined]
+        await until(ready)
+        assert house.first_turn == ""
+
+
+async def test_with_another_model_behind_it_a_server_is_ready_all_the_same() -> None:
+    async with running(fakes(llm="fake-llm:fail=1,embedded")) as (house, ready):
+        await until(ready)
+        assert house.fallbacks() >= 1
+        assert [s.lost for s in house.engine_states() if s.role == "llm"] == [1, 0]
+
+
+async def test_an_engine_may_have_smaller_ones_below_it() -> None:
+    async with running(fakes(tts="fake-tts>fake-tts:tts_ms=5")) as (house, ready):
+        await until(ready)
+        (link,) = house.chains[next(r for r in house.chains if r == "tts")]
+        assert isinstance(link.pool, LadderPool)
+        assert link.pool.name == "fake-tts"
+
+
+@pytest.mark.parametrize(
+    ("setting", "names"),
+    [
+        ("embedded", ["skills"]),
+        ("openai:http://127.0.0.1:9/v1|m,embedded", ["openai:http://127.0.0.1:9/v1|m", "skills"]),
+    ],
+)
+def test_models_stand_in_the_order_of_preference(setting: str, names: list[str]) -> None:
+    house = build(Settings(llm=setting, llm_url="http://ignored/v1"))
+    assert [s.name for s in house.engine_states() if s.role == "llm"] == names
