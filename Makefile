@@ -91,6 +91,7 @@ soak: setup-dev ## sessions for minutes: memory, tasks and files must stay flat
 
 docs: setup-dev ## redraw what is drawn from the code
 	$(BIN)/python -m tools.draw $(ARGS)
+	$(BIN)/python -m tools.memory_table
 
 pins: ## recompile requirements/*.txt (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml requirements/build.in --extra server -o requirements/server.txt

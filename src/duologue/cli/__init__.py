@@ -21,10 +21,12 @@ COMMANDS = {
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+EXIT_NOBODY_READS = 141
+"""As of a program that SIGPIPE ends: what reads our output, `head` for one, has seen enough."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 well, 1 failed, 2 wrongly called, 130 interrupted."""
+    """Run one command; returns the exit code: 0 well, 1 failed, 2 wrongly called, 130 interrupted, 141 unread."""
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
         prog="duologue",
@@ -45,6 +47,9 @@ def main(argv: list[str] | None = None) -> int:
         code: int = run(argv[1:])
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stdout = None  # or Python complains once more at its end
+        return EXIT_NOBODY_READS
     except Exception as error:  # noqa: BLE001 - the outer wall of a command
         return _explain(error)
     return code
