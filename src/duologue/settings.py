@@ -38,6 +38,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         turn_end: judge of turns by their sound; "none" for none. Empty: smart-turn where its file is.
         llm_url: an OpenAI-compatible server ("http://127.0.0.1:11434/v1"), with its model and key, where `llm` names
             nothing.
+        audio_api_key: keys of the servers behind openai-stt, openai-tts and Kyutai's engines, separated by commas:
+            "KEY" for OpenAI's own, "HOST[:PORT]=KEY" for another.
         engine_token: by which engine servers know us, and we our clients as one (`duologue engine-server`).
         instructions: the system prompt of sessions that set none.
         turns: how sessions that set no turn detection begin: "patient", "balanced" or "snappy" (`semantic_vad` of
@@ -71,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     llm_url: str = ""
     llm_model: str = ""
     llm_api_key: str = ""
+    audio_api_key: str = ""
     engine_token: str = ""
     instructions: str = (
         "You are a friendly voice assistant. Answer in one or two short spoken sentences, "

@@ -15,6 +15,7 @@ from duologue.core.capabilities import Role
 from duologue.core.errors import DuologueError, SetupError, first_of
 from duologue.engines.endpoint.server import EngineServer
 from duologue.engines.pool_subprocess import SubprocessPool
+from duologue.engines.remote import keys
 from duologue.server.listening import certificate_and_key, listen, shown
 from duologue.settings import LOOPBACK, data_home
 
@@ -32,6 +33,7 @@ class EngineServing:
         tls: "CERT,KEY" files for wss, or empty.
         max_streams: at a time; 0 for as many as the engine serves.
         models: the models folder.
+        audio_api_key: keys of servers that the engine itself may ask; see `settings`.
     """
 
     role: Role
@@ -43,6 +45,7 @@ class EngineServing:
     no_auth: bool = False
     tls: str = ""
     max_streams: int = 0
+    audio_api_key: str = ""
 
 
 async def serve_engine(serving: EngineServing, on_ready: Callable[[str, int], None]) -> int:
@@ -58,6 +61,7 @@ async def serve_engine(serving: EngineServing, on_ready: Callable[[str, int], No
         DuologueError: it cannot run as it is set up.
     """
     _refuse_the_open_door(serving)
+    keys.provide(keys.read(serving.audio_api_key))
     (part,) = parts.pooled(serving.role, [serving.engine], parts.Means(serving.models))
     pool = part.pool
     assert pool is not None

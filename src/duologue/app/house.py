@@ -16,6 +16,7 @@ from duologue.core.capabilities import Role
 from duologue.core.errors import EngineError, SetupError
 from duologue.engines import registry
 from duologue.engines.chain import Link
+from duologue.engines.remote import keys
 from duologue.engines.resilient import ResilientPool
 from duologue.engines.responders import LlmLink, ResponderChain
 from duologue.engines.toolbox.servers import McpServers
@@ -184,6 +185,7 @@ def build(settings: Settings) -> House:
     vad_spec, vad_argument = registry.find("silero", Role.VAD)
     vad = vad_spec.make(vad_argument)
     engines = [Part(Role.VAD, "silero", vad_spec.about, lambda: load_here(vad))]
+    keys.provide(keys.read(settings.audio_api_key))
     means = parts.means(settings)
     engines += parts.pooled(Role.STT, parts.stt_names(settings), means)
     engines += parts.pooled(Role.TTS, parts.tts_names(settings), means)

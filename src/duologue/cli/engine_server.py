@@ -51,13 +51,15 @@ def main(argv: list[str]) -> int:
     from duologue.core.capabilities import Role
 
     given = {"models_dir": args.models_dir} if args.models_dir else {}
+    found = settings.load({"no_auth": True, **given})
     serving = EngineServing(
         role=Role(args.role),
         engine=args.engine,
-        models=settings.load({"no_auth": True, **given}).models_folder,
+        models=found.models_folder,
+        audio_api_key=found.audio_api_key,
         host=args.host,
         port=args.port,
-        token=settings.variable("ENGINE_TOKEN") if args.token is None else args.token,
+        token=found.engine_token if args.token is None else args.token,
         no_auth=args.no_auth,
         tls=args.tls,
         max_streams=args.max_streams,

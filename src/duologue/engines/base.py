@@ -95,6 +95,10 @@ class NativeEngine(Engine):
     def open(self, key: str, options: StreamOptions) -> Any:
         """A stream; see `ports.EngineStream`."""
 
+    async def aclose(self) -> None:
+        """Give everything back, on the event loop; for connections, which `close` cannot end."""
+        self.close()
+
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:

@@ -46,7 +46,7 @@ class InProcessPool:
     async def aclose(self) -> None:
         """Give the engine back; streams that are open are lost."""
         if isinstance(self.engine, NativeEngine):
-            self.engine.close()
+            await self.engine.aclose()
         else:  # which may wait for the work in progress
             await asyncio.to_thread(self.engine.close)
 

@@ -1,0 +1,1 @@
+"""Recognisers and voices behind somebody's network address."""
