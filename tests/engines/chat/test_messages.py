@@ -22,7 +22,7 @@ from duologue.core.options import ReplyOptions, Tool
 from duologue.core.playout import SpokenText
 from duologue.core.tool_servers import CallError
 from duologue.engines.chat.messages import INTERRUPTED, NO_RESULT, SILENCE, messages, request_body
-from duologue.engines.voices.speakable import speakable
+from duologue.engines.text.speakable import speakable
 from duologue.ports import Prompt
 
 

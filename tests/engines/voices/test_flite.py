@@ -9,11 +9,11 @@ import pytest
 
 from duologue.core.errors import EngineUnavailable
 from duologue.engines.base import Flush
+from duologue.engines.text.speakable import speakable
 from duologue.engines.threads import StreamThread
 from duologue.engines.voices.flite import DEFAULT_VOICE, SPEC, Flite, available, in_ascii
 from duologue.engines.voices.flite_library import VOICES, FliteLibrary
 from duologue.engines.voices.part_sound import CEILING, LEAD_MS, LEVEL_DBFS
-from duologue.engines.voices.speakable import speakable
 from duologue.ports import Event, Final, Say, TtsOptions
 from tests.engines.voices.narrated import HOSTILE, ListInbox, Spoken, level_dbfs, pauses_ms, say
 

@@ -13,11 +13,11 @@ from unicodedata import normalize
 from duologue.core.capabilities import Capabilities, Role
 from duologue.core.errors import EngineUnavailable
 from duologue.engines.base import BlockingEngine, Emit, EngineSpec, Inbox
+from duologue.engines.text.speakable import Speakable, speakable
 from duologue.engines.voices.flite_library import LIBRARY, VOICES, FliteLibrary
 from duologue.engines.voices.flite_library import available as available
 from duologue.engines.voices.narration import Narrator, Take, pace
 from duologue.engines.voices.part_sound import gain_for
-from duologue.engines.voices.speakable import Speakable
 from duologue.ports import StreamOptions, TtsOptions
 
 DEFAULT_VOICE = "rms"
@@ -99,7 +99,9 @@ class Flite(BlockingEngine):
                 except _Enough:
                     return
 
-            Narrator(speak, self.capabilities.rate_hz, gain, speed, in_ascii).run(inbox, emit)
+            Narrator(speak, self.capabilities.rate_hz, gain, speed, _in_ascii_parts).run(
+                inbox, emit
+            )
 
 
 class _Enough(Exception):
@@ -109,6 +111,10 @@ class _Enough(Exception):
 def in_ascii(text: Speakable) -> Speakable:
     """What flite can read of a text: letters without their accents, and of other scripts nothing."""
     return text if text.text.isascii() else text.each(_ascii)
+
+
+def _in_ascii_parts(text: str) -> list[Speakable]:
+    return in_ascii(speakable(text)).parts()
 
 
 def _ascii(char: str, _before: str) -> str:

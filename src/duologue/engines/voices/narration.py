@@ -8,8 +8,8 @@ sets it apart from the one before by a pause; and words are told by their place 
 from collections.abc import Callable, Iterator, Sequence
 
 from duologue.engines.base import Emit, Flush, Inbox
+from duologue.engines.text.speakable import Speakable, speakable
 from duologue.engines.voices.part_sound import Chunk, PartSound
-from duologue.engines.voices.speakable import Speakable, speakable
 from duologue.ports import Audio, Final, Say
 
 Take = Callable[[bytes, Sequence[tuple[int, int]]], None]
@@ -38,7 +38,7 @@ class Narrator:
         rate_hz: of its sound.
         gain: brings it to `part_sound.LEVEL_DBFS`.
         speed: 1.0 is the voice's own; the pauses follow it.
-        clean: what the voice needs done to a text, beside `speakable`.
+        cut: makes of a piece what the voice is given, part by part.
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class Narrator:
         rate_hz: int,
         gain: float,
         speed: float,
-        clean: Callable[[Speakable], Speakable] = lambda text: text,
+        cut: Callable[[str], Sequence[Speakable]] = lambda text: speakable(text).parts(),
     ) -> None:
         self._speak = speak
         self._rate_hz = rate_hz
         self._gain = gain
         self._speed = pace(speed)
-        self._clean = clean
+        self._cut = cut
         self._gap_ms = 0.0  # silence that is still to come before the next sound
 
     def run(self, inbox: Inbox, emit: Emit) -> None:
@@ -68,7 +68,7 @@ class Narrator:
 
     def _say(self, piece: Say, inbox: Inbox, emit: Emit) -> None:
         said_ms = 0.0
-        for part in self._clean(speakable(piece.text)).parts():
+        for part in self._cut(piece.text):
             if inbox.cancelled:
                 return
             sound = PartSound(self._rate_hz, self._gain, self._gap_ms)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duologue.engines.voices.speakable import MAX_PART_CHARS, MAX_TOKEN_CHARS, speakable
+from duologue.engines.text.speakable import MAX_PART_CHARS, MAX_TOKEN_CHARS, speakable
 from tests.engines.voices.narrated import HOSTILE
 
 

@@ -25,6 +25,8 @@ _PART_END = re.compile(r"[.!?…][\"')\]”’]*\s+|[。！？]|\n+")
 _NAMED = "°©®™№℃℉"
 """Symbols that are read by name; all others of their kind are pictures."""
 
+_COINS = "$€£¥₹"
+
 _JOINERS = "\u200c\u200d"
 """After a letter they belong to the spelling (Persian, Hindi); between pictures they make one of several."""
 
@@ -91,6 +93,28 @@ class Speakable:
             return self
         return type(self)("".join(texts) + self.text[done:], (*origins, *self.origins[done:]))
 
+    def swap(self, pattern: re.Pattern[str], say: Callable[[re.Match[str]], str]) -> Self:
+        """Other words for each match, set apart from what they would run into; its spaces at the front stay.
+
+        All of them stand for the match's first character that is no space.
+        """
+        texts: list[str] = []
+        origins: list[int] = []
+        done = 0
+        for match in pattern.finditer(self.text):
+            found = match.group()
+            start = match.start() + len(found) - len(found.lstrip())
+            kept = self.text[done:start]
+            last = kept[-1:] or (texts[-1][-1:] if texts else "")
+            said = _set_apart(say(match), last, self.text[match.end() : match.end() + 1])
+            texts += (kept, said)
+            origins += self.origins[done:start]
+            origins += [self.origins[start]] * len(said)
+            done = match.end()
+        if not texts:
+            return self
+        return type(self)("".join(texts) + self.text[done:], (*origins, *self.origins[done:]))
+
     def parts(self) -> list[Self]:
         """Cut into stretches of at most `MAX_PART_CHARS`, at sentences' ends or spaces, without the silent ones."""
         parts = []
@@ -103,6 +127,13 @@ class Speakable:
             parts.append(type(self)(text[start:end], self.origins[start:end]))
             start = end
         return [part for part in parts if part]
+
+
+def _set_apart(said: str, before: str, after: str) -> str:
+    """Words with a space where a letter or figure stands beside them."""
+    front = " " if before.isalnum() and said[:1].isalnum() else ""
+    back = " " if (after.isalnum() or after in _COINS) and said[-1:].isalnum() and after else ""
+    return f"{front}{said}{back}"
 
 
 def speakable(text: str) -> Speakable:

@@ -1,0 +1,1 @@
+"""Kokoro: a small neural voice, by ONNX Runtime."""

@@ -1,0 +1,1 @@
+"""Piper: neural voices of forty languages, by ONNX Runtime."""

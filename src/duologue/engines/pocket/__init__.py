@@ -1,0 +1,1 @@
+"""Pocket TTS: a small streaming voice by Kyutai, on torch."""

@@ -1,0 +1,178 @@
+"""The names that English has for signs, units, coins, months and abbreviations."""
+
+MONTHS = {
+    "Jan": "January",
+    "Feb": "February",
+    "Mar": "March",
+    "Apr": "April",
+    "May": "May",
+    "Jun": "June",
+    "Jul": "July",
+    "Aug": "August",
+    "Sep": "September",
+    "Sept": "September",
+    "Oct": "October",
+    "Nov": "November",
+    "Dec": "December",
+}
+
+ABBREVIATIONS = {
+    "Mr": "Mister",
+    "Mrs": "Missis",
+    "Ms": "Miz",
+    "Dr": "Doctor",
+    "St": "Saint",
+    "Prof": "Professor",
+    "Jr": "Junior",
+    "Sr": "Senior",
+    "vs": "versus",
+    "etc": "et cetera",
+    "e.g": "for example",
+    "i.e": "that is",
+    "a.k.a": "also known as",
+    "approx": "approximately",
+    "Inc": "Incorporated",
+    "Ltd": "Limited",
+    "Corp": "Corporation",
+    "Co": "Company",
+    "Ave": "Avenue",
+    "Blvd": "Boulevard",
+    "Rd": "Road",
+    "Mt": "Mount",
+    "Gov": "Governor",
+    "Sen": "Senator",
+    "Gen": "General",
+    "Capt": "Captain",
+    "Fig": "Figure",
+    "dept": "department",
+    "Dept": "Department",
+    "max": "maximum",
+    "tel": "telephone",
+    "Tel": "Telephone",
+}
+"""Without their mark."""
+
+MAY_END = frozenset("Jr Sr etc Inc Ltd Corp Co Ave Blvd Rd".split())
+"""Those that a sentence may end with."""
+
+PLACES = {"St": "Street", "Dr": "Drive"}
+"""What else an abbreviation stands for, behind a name."""
+
+UNITS = {
+    "km/h": ("kilometer per hour", "kilometers per hour"),
+    "mph": ("mile per hour", "miles per hour"),
+    "m/s": ("meter per second", "meters per second"),
+    "km²": ("square kilometer", "square kilometers"),
+    "m²": ("square meter", "square meters"),
+    "m³": ("cubic meter", "cubic meters"),
+    "km": ("kilometer", "kilometers"),
+    "m": ("meter", "meters"),
+    "cm": ("centimeter", "centimeters"),
+    "mm": ("millimeter", "millimeters"),
+    "ft": ("foot", "feet"),
+    "mi": ("mile", "miles"),
+    "yd": ("yard", "yards"),
+    "kg": ("kilogram", "kilograms"),
+    "g": ("gram", "grams"),
+    "mg": ("milligram", "milligrams"),
+    "lb": ("pound", "pounds"),
+    "lbs": ("pound", "pounds"),
+    "oz": ("ounce", "ounces"),
+    "ml": ("milliliter", "milliliters"),
+    "L": ("liter", "liters"),
+    "l": ("liter", "liters"),
+    "kW": ("kilowatt", "kilowatts"),
+    "kWh": ("kilowatt hour", "kilowatt hours"),
+    "W": ("watt", "watts"),
+    "V": ("volt", "volts"),
+    "Hz": ("hertz", "hertz"),
+    "kHz": ("kilohertz", "kilohertz"),
+    "MHz": ("megahertz", "megahertz"),
+    "GHz": ("gigahertz", "gigahertz"),
+    "KB": ("kilobyte", "kilobytes"),
+    "kB": ("kilobyte", "kilobytes"),
+    "MB": ("megabyte", "megabytes"),
+    "GB": ("gigabyte", "gigabytes"),
+    "TB": ("terabyte", "terabytes"),
+    "ms": ("millisecond", "milliseconds"),
+    "s": ("second", "seconds"),
+    "sec": ("second", "seconds"),
+    "min": ("minute", "minutes"),
+    "h": ("hour", "hours"),
+    "hr": ("hour", "hours"),
+    "hrs": ("hour", "hours"),
+    "°C": ("degree Celsius", "degrees Celsius"),
+    "°F": ("degree Fahrenheit", "degrees Fahrenheit"),
+    "℃": ("degree Celsius", "degrees Celsius"),
+    "℉": ("degree Fahrenheit", "degrees Fahrenheit"),
+    "°": ("degree", "degrees"),
+}
+"""Behind a number: what one is called, and what several."""
+
+COINS: dict[str, tuple[tuple[str, str], tuple[str, str] | None]] = {
+    "$": (("dollar", "dollars"), ("cent", "cents")),
+    "US$": (("US dollar", "US dollars"), ("cent", "cents")),
+    "CA$": (("Canadian dollar", "Canadian dollars"), ("cent", "cents")),
+    "AU$": (("Australian dollar", "Australian dollars"), ("cent", "cents")),
+    "€": (("euro", "euros"), ("cent", "cents")),
+    "£": (("pound", "pounds"), ("penny", "pence")),
+    "¥": (("yen", "yen"), None),
+    "₹": (("rupee", "rupees"), ("paisa", "paise")),
+    "CHF": (("Swiss franc", "Swiss francs"), ("centime", "centimes")),
+}
+"""A currency's unit, and its hundredth if it has one."""
+
+CODES = {
+    "US$": "US$",
+    "USD": "US$",
+    "CA$": "CA$",
+    "C$": "CA$",
+    "CAD": "CA$",
+    "AU$": "AU$",
+    "A$": "AU$",
+    "AUD": "AU$",
+    "EUR": "€",
+    "GBP": "£",
+    "JPY": "¥",
+    "INR": "₹",
+    "CHF": "CHF",
+}
+
+SCALE_SIGNS = {"k": "thousand", "m": "million", "b": "billion", "bn": "billion"}
+
+VULGAR = {
+    "½": "one half",
+    "¼": "one quarter",
+    "¾": "three quarters",
+    "⅓": "one third",
+    "⅔": "two thirds",
+    "⅛": "one eighth",
+    "⅜": "three eighths",
+    "⅝": "five eighths",
+    "⅞": "seven eighths",
+}
+
+SIGNS = {
+    "%": "percent",
+    "&": "and",
+    "@": "at",
+    "+": "plus",
+    "÷": "divided by",
+    "×": "times",
+    "≤": "at most",
+    "≥": "at least",
+    "≠": "is not",
+    "±": "plus or minus",
+    "→": "to",
+    "°": "degrees",
+    "§": "section",
+    "²": "squared",
+    "³": "cubed",
+    "€": "euros",
+    "£": "pounds",
+    "$": "dollars",
+    "¥": "yen",
+    "₹": "rupees",
+    "©": "copyright",
+}
+"""Signs that stand alone."""
