@@ -6,12 +6,16 @@ ARGS ?=
 EXTRAS ?=
 VENV := .venv
 BIN := $(VENV)/bin
+# Torch's build depends on the machine, so it is no pinned file: installed before what needs it.
+TORCH := torch==2.13.0
+# Tests that run beside one another; 0 for one after the other.
+JOBS ?= 2
 MODEL := src/duologue/assets/silero_vad.onnx
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 # The full tests' environment: everything at once, kept between checkouts under the hash of its pins.
-FULL_PINS := requirements/server.txt requirements/dev.txt requirements/whisper.txt requirements/webrtc.txt requirements/mcp.txt requirements/browser.txt
-FULL_HASH := $(shell cat $(FULL_PINS) | sha256sum | cut -c1-16)
+FULL_PINS := $(foreach extra,server dev whisper webrtc mcp browser kokoro piper sherpa pocket transformers,requirements/$(extra).txt)
+FULL_HASH := $(shell cat $(FULL_PINS) Makefile | sha256sum | cut -c1-16)
 FULL := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/duologue/envs/$(FULL_HASH)
 
 .DEFAULT_GOAL := help
@@ -33,7 +37,13 @@ $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/server.stamp
 	$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/dev.txt
 	@touch $@
 
-# An extra of the server: whisper, webrtc, mcp.
+$(VENV)/torch.stamp: $(VENV)/server.stamp
+	$(BIN)/python -m pip install $(PIP_FLAGS) $(TORCH)
+	@touch $@
+
+$(VENV)/extra-pocket.stamp $(VENV)/extra-transformers.stamp: $(VENV)/torch.stamp
+
+# An extra of the server: whisper, webrtc, mcp, kokoro, piper, sherpa, pocket, transformers.
 $(VENV)/extra-%.stamp: requirements/%.txt $(VENV)/server.stamp
 	$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r $<
 	@touch $@
@@ -42,23 +52,24 @@ $(MODEL): requirements/assets.txt $(VENV)/server.stamp
 	$(BIN)/python hatch_build.py
 	@touch $@
 
-setup: $(VENV)/server.stamp $(MODEL) $(EXTRAS:%=$(VENV)/extra-%.stamp) ## install the server into .venv (EXTRAS="whisper webrtc mcp": these too)
+setup: $(VENV)/server.stamp $(MODEL) $(EXTRAS:%=$(VENV)/extra-%.stamp) ## install the server into .venv (EXTRAS="whisper webrtc kokoro …": these too)
 setup-dev: setup $(VENV)/dev.stamp
 
 serve: setup ## run the server on http://127.0.0.1:8000 (PORT=…, HOST=…, ARGS="…")
 	@exec $(BIN)/duologue serve --host $(HOST) --port $(PORT) $(ARGS)
 
 test: setup-dev ## the tests that need nothing beside the repository (minutes)
-	$(BIN)/python -m pytest -m "not full" $(ARGS)
+	$(BIN)/python -m pytest -m "not full" -n $(JOBS) --dist worksteal $(ARGS)
 
 $(FULL)/pins.stamp: $(FULL_PINS)
 	$(PYTHON) -m venv $(FULL)
+	$(FULL)/bin/python -m pip install $(PIP_FLAGS) $(TORCH)
 	for pins in $(FULL_PINS); do $(FULL)/bin/python -m pip install $(PIP_FLAGS) --require-hashes -r $$pins || exit 1; done
 	@touch $@
 
 test-full: setup-dev $(FULL)/pins.stamp ## the rest: browsers, foreign clients, Whisper, WebRTC (needs .ci/setup)
 	$(FULL)/bin/python -m pip install $(PIP_FLAGS) --no-build-isolation --no-deps --editable .
-	$(FULL)/bin/python -m pytest -m full $(ARGS)
+	$(FULL)/bin/python -m pytest -m full -n $(JOBS) --dist worksteal $(ARGS)
 
 test-all: test test-full ## everything
 
@@ -100,6 +111,7 @@ pins: ## recompile requirements/*.txt (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/whisper.in -c requirements/server.txt -o requirements/whisper.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/webrtc.in -c requirements/server.txt -o requirements/webrtc.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/mcp.in -c requirements/server.txt -o requirements/mcp.txt
+	for extra in kokoro piper sherpa pocket transformers; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/$$extra.in -c requirements/server.txt -c requirements/whisper.txt --override requirements/torch-elsewhere.txt -o requirements/$$extra.txt || exit 1; done
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/browser.in -c requirements/server.txt -c requirements/dev.txt -o requirements/browser.txt
 	for client in agents pipecat livekit node; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/client-$$client.in -o requirements/client-$$client.txt || exit 1; done
 	cd tests/clients/node && npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved=true

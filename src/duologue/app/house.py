@@ -99,8 +99,7 @@ class House:
                     self.reception.is_open = False
                     self.world.hearing.close()
                     for part in self.parts:
-                        if part.engine is not None and hasattr(part.engine, "close"):
-                            part.engine.close()
+                        await part.close()
 
     async def _load(self) -> None:
         """One after another, the biggest first, so that none slows another's start, or takes memory beside it that it

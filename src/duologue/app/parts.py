@@ -79,6 +79,13 @@ class Part:
             *(self.role, self.name, self.took_s, self.measured_mib),
         )
 
+    async def close(self) -> None:
+        """Let an engine go that stands in no pool: those end with theirs."""
+        if (aclose := getattr(self.engine, "aclose", None)) is not None:
+            await aclose()
+        elif (close := getattr(self.engine, "close", None)) is not None:
+            close()
+
     @property
     def pids(self) -> tuple[int, ...]:
         """Its own processes, where it has any."""

@@ -221,7 +221,8 @@ class _Child:
                     _kill(process)
 
     async def _spawn(self) -> Process:
-        command = [sys.executable, "-m", "duologue.engines.worker", self._role, self._name]
+        level = str(log.getEffectiveLevel())
+        command = [sys.executable, "-m", "duologue.engines.worker", self._role, self._name, level]
         try:
             return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
         except OSError as error:

@@ -1,9 +1,10 @@
-"""An engine in a process of its own: `python -m duologue.engines.worker ROLE NAME[:ARGUMENT]`.
+"""An engine in a process of its own: `python -m duologue.engines.worker ROLE NAME[:ARGUMENT] [LOG_LEVEL]`.
 
 The server starts it and speaks `pipe` with it on its standard input and output. It ends when its input
 does, so it cannot outlive the server. What libraries print goes to standard error.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -111,6 +112,8 @@ def main(argv: list[str]) -> int:
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C is the server's affair; it drains, then hangs up
     role, wanted = Role(argv[0]), argv[1]
+    level = int(argv[2]) if len(argv) > 2 else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     out = _take_stdout()
     try:
         spec, argument = registry.find(wanted, role)
