@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         mcp_servers: addresses of MCP servers that clients may have called, each with all below it, separated by
             commas; "*" for any. Empty: none.
         journal_dir: where each session's journal is written; it holds what was said. Empty: nowhere.
+        offline: models are never fetched; what is missing is named.
         models_dir: where `duologue models pull` puts files; the user's data directory if empty.
     """
 
@@ -92,6 +93,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lead_ms: Annotated[int, msgspec.Meta(ge=40, le=1_000)] = 80
     mcp_servers: str = ""
     journal_dir: str = ""
+    offline: bool = False
     models_dir: str = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -44,7 +44,7 @@ def _work(role: Role) -> list[Item]:
         return [Say(0, SENTENCE), Flush(1)]
     from tests.support.clips import clip
 
-    pcm = clip("commands-numbers.flac")[: 2 * 24_000]
+    pcm = clip("commands-numbers.flac", 16_000)[: 2 * 24_000]
     frames = [AudioFrame(pcm[at : at + 1024], at // 2) for at in range(0, len(pcm), 1024)]
     return [*frames, Flush(1)]
 

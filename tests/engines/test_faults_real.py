@@ -95,7 +95,7 @@ async def test_real_processes_break_and_no_utterance_is_lost(
     async with recogniser() as (pool, processes):
         (link,) = pool.chains[Role.STT]
         for run in range(RUNS):
-            pcm, key = clip(CLIPS[run % len(CLIPS)]), KEYS[run % 2]
+            pcm, key = clip(CLIPS[run % len(CLIPS)], 16_000), KEYS[run % 2]
             well = [await transcribe(pool, pcm, key) for key in KEYS]
             well_s = max(seconds for _, seconds in well)
             slow = max(slow, well_s / WELL_S)

@@ -1,4 +1,4 @@
-"""One contract for every place where an engine can live; the same tests in a thread, in a process and over a socket."""
+"""One contract for every place where an engine can live; the same tests in a thread, a process, and over a socket."""
 
 import asyncio
 from collections.abc import AsyncIterator

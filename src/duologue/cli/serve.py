@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from duologue import __version__
 
 if TYPE_CHECKING:
-    from duologue.app import House
+    from duologue.app.house import House
 
 GRADES = {
     "pocketsphinx": "command grade: short, plain commands, in English",
@@ -97,7 +97,7 @@ def main(argv: list[str]) -> int:
     )
     for noisy in ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    from duologue.app import serve
+    from duologue.app.serving import serve
 
     print(f"Duologue {__version__}: loading the engines …", flush=True)
     _run(serve(settings, _banner, _offer))

@@ -83,24 +83,8 @@ _WHISPER_SOURCE = {
     "estimated": "0.2 to 0.4 GB beside the weights",
 }
 
-_EUROPE = tuple(
-    "bg cs da de el en es et fi fr hr hu it lt lv mt nl pl pt ro ru sk sl sv uk".split()
-)
-
-
 def others() -> Iterator[Candidate]:
     """All but Whisper on CTranslate2."""
-    parakeet = Footprint(
-        Figure(640, "documented", "int8 files of sherpa-onnx"),
-        Figure(300),
-        ram=Figure(150),
-        millicores=Figure(400),
-        first_ms=Figure(250),
-    )
-    name = "sherpa-onnx-nemo-parakeet-tdt-0.6b-v3-int8"
-    yield Candidate(
-        Role.STT, "sherpa", name, "int8", "cpu", parakeet, 85, is_alone=True, languages=_EUROPE
-    )
     zipformer = Footprint(
         Figure(70, "documented", "int8 files of sherpa-onnx"),
         Figure(150),

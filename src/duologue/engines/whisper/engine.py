@@ -3,26 +3,28 @@
     --stt whisper:small                 a model of the models folder (`duologue models pull small`)
     --stt whisper:/path/to/model        a folder in CTranslate2's format
     --stt whisper:small@cpu:4           on the CPU with four threads; @cuda:1 on the second GPU
+    --stt whisper:small@cuda/int8_float16   in another precision than the device's usual one
+    --stt whisper:small?batch=4         up to four sessions in a call, whatever the warm-up finds
 
 One model serves all streams through `shared_model`: each stream collects its sound, and asks for a final at
 each flush and for a partial about once a second. Nothing is ever downloaded here.
 
 Whatever its length, sound is padded to the 30 s that Whisper was trained on, so a call has a price that
-hardly depends on how much was said.
+hardly depends on how much was said. Several sessions share a call where the warm-up found that it pays: it
+does on a GPU, which one piece does not fill, and hardly on a CPU (bench/batching.py).
 """
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from duologue.core.audio import STREAM, AudioFrame, ms_to_samples
+from duologue.core.audio import AudioFrame, ms_to_samples
 from duologue.core.capabilities import Capabilities, Role
-from duologue.core.errors import EngineError, EngineLost, EngineRefused
+from duologue.core.errors import EngineError, EngineRefused
 from duologue.engines.base import (
     BlockingEngine,
     Emit,
@@ -37,6 +39,7 @@ from duologue.engines.timeline import Timeline
 from duologue.engines.whisper import files, load
 from duologue.engines.whisper.shared_model import Job, SharedModel, wall_ms
 from duologue.engines.whisper.speech_window import Samples, SpeechWindow, is_audible
+from duologue.engines.whisper.transcriber import Heard, Manner, Transcriber, Work, kind
 from duologue.ports import Clock, Final, Partial, StreamOptions, SttOptions, Word
 
 log = logging.getLogger("duologue.engines")
@@ -54,6 +57,13 @@ resilient pool gives an engine up. So a slow machine takes fewer streams instead
 WARM_UP_MS = 3_000
 """As long as a spoken command."""
 
+BATCHES = (2, 4, 8)
+"""Sessions in a call that the warm-up tries. A batch must be done before, called singly, its sessions would have
+been on average: otherwise those who came first pay for those who came last."""
+
+TRY_AGAIN_MS = 500
+"""A call of a new size also pays for memory the first time; it is tried again if that does not take long."""
+
 SLOW_MS = 1_500
 """A call of this length makes a conversation halting; the log says so."""
 
@@ -66,23 +76,6 @@ POLL_S = 0.025
 FINAL_BEAMS = 5
 """As in the Whisper paper. Costs some 5 % more than greedy search here, for the encoder costs the most."""
 
-NO_SPEECH = 0.6
-"""Sound is no speech if the model gives that more probability than this, and is less sure of the text ..."""
-
-LOG_PROBABILITY = -1.0
-"""... than this on average. Both from the Whisper paper, section 4.5."""
-
-TOKENS_PER_S = 20
-"""Bound for an answer: fast English is 5 tokens a second; scripts that Whisper spells in bytes three times that.
-Without one, a model that has begun to repeat itself goes on until its context is full."""
-
-TOKENS_AT_LEAST = 24
-TOKENS_AT_MOST = 220
-"""Half of Whisper's context of 448, less the few tokens of its prompt; the other half is for hints."""
-
-LEAST_PROBABILITY = 1e-6
-"""Nothing is as sure as 0, of which there is no logarithm."""
-
 HINT_CHARS = 600
 """Hints are cut after this, at a phrase: about 150 tokens of English, of which Whisper takes up to 223."""
 
@@ -91,51 +84,81 @@ class Whisper(BlockingEngine):
     """See the module.
 
     Args:
-        argument: MODEL[@cpu[:THREADS] | @cuda[:INDEX]]; MODEL is a folder, or a name in the models folder.
+        argument: see `files.placed`; MODEL is a folder, or a name in the models folder.
         clock: by which the model's calls are timed.
     """
 
     def __init__(self, argument: str = "", *, clock: Clock = wall_ms) -> None:
         self.capabilities = SPEC.capabilities
-        self._choice = files.Choice.parse(argument)
+        self._placement = files.placed(argument)
         self._clock = clock
         self._model: Any = None
-        self._shared: SharedModel[_Work, _Heard] | None = None
+        self._shared: SharedModel[Work, Heard] | None = None
         self._languages: frozenset[str] = frozenset()
 
     def load(self) -> None:
         """Open the model on the first device that works.
 
         Raises:
+            EngineOutOfMemory: it does not fit where it was asked to be.
             EngineUnavailable: faster-whisper, the model or a file of it is missing, or no device works.
         """
         whisper = load.library()
-        folder = self._choice.folder(DEFAULT_FOLDER)
+        folder = files.folder_of(self._placement, DEFAULT_FOLDER)
         files.check(folder)
-        self._model = load.open_model(whisper, folder, self._choice)
+        self._model = load.open_model(whisper, folder, self._placement)
         languages = tuple(self._model.supported_languages)
         self._languages = frozenset(languages)
         self.capabilities = replace(
             self.capabilities, languages=languages, translates=len(languages) > 1
         )
-        self._shared = SharedModel(self._transcribe, clock=self._clock)
+        self._shared = SharedModel(Transcriber(self._model), kind=kind, clock=self._clock)
 
     def warm_up(self) -> None:
-        """Run what streams will ask for, and see how many of them this machine can answer in time."""
+        """Run what streams will ask for, and see how many of them this machine can answer in time.
+
+        Raises:
+            EngineError: the model does not run.
+        """
         assert self._shared is not None
-        sound = np.random.default_rng(0).normal(0, 0.05, ms_to_samples(WARM_UP_MS))
-        work = _Work(sound.astype(np.float32), FINAL_BEAMS)
-        took_ms = []
-        for _ in range(2):  # the first also pays for memory
-            job = self._shared.ask(self, work, is_final=True)
-            job.wait(None)
-            job.answer()
-            took_ms.append(self._shared.last_call_ms)
-        streams = int(ANSWER_WITHIN_S * 1000 / min(took_ms))
+        call_ms = min(self._call_ms(1), self._call_ms(1))  # the first also pays for memory
+        batch, batch_ms = self._batch(call_ms)
+        self._shared.most = batch
+        streams = int(ANSWER_WITHIN_S * 1000 / batch_ms * batch)
         streams = max(MIN_STREAMS, min(MAX_STREAMS, streams))
         self.capabilities = replace(self.capabilities, max_streams=streams)
-        level = logging.WARNING if min(took_ms) > SLOW_MS else logging.INFO
-        log.log(level, "~ whisper takes %.0f ms a call here: %d streams", min(took_ms), streams)
+        level = logging.WARNING if call_ms > SLOW_MS else logging.INFO
+        log.log(
+            level,
+            "~ whisper takes %.0f ms a call here, and %.0f ms for %d at once: %d streams",
+            *(call_ms, batch_ms, batch, streams),
+        )
+
+    def _batch(self, call_ms: float) -> tuple[int, float]:
+        """How many sessions are to share a call at most, where one alone takes so long; and how long they take."""
+        asked = self._placement.option("batch")
+        best = 1, call_ms
+        for size in (int(asked),) if asked else BATCHES:
+            fair_ms = math.inf if asked else call_ms * (size + 1) / 2
+            took_ms = self._call_ms(size)
+            if fair_ms < took_ms < TRY_AGAIN_MS:
+                took_ms = self._call_ms(size)
+            if took_ms >= fair_ms:
+                break
+            best = size, took_ms
+        return best
+
+    def _call_ms(self, size: int) -> float:
+        """How long a call takes for so many sessions; endless if there is no memory for it."""
+        shared = self._shared
+        assert shared is not None
+        sound = np.random.default_rng(0).normal(0, 0.05, ms_to_samples(WARM_UP_MS))
+        work = Work(sound.astype(np.float32), FINAL_BEAMS)
+        shared.most = size
+        for job in shared.ask_at_once(self, [work] * size, is_final=True):
+            job.wait(None)
+            job.answer()
+        return shared.last_call_ms if shared.most == size else math.inf
 
     def close(self) -> None:
         """Stop the model's thread and let the model go."""
@@ -165,7 +188,7 @@ class Whisper(BlockingEngine):
         finally:
             shared.withdraw(stream)
 
-    def _asked(self, options: SttOptions) -> "_Manner":
+    def _asked(self, options: SttOptions) -> Manner:
         language = options.language.lower().replace("_", "-").partition("-")[0]
         if language and language not in self._languages:
             log.info("~ whisper does not know the language '%s', and detects it", language)
@@ -173,88 +196,14 @@ class Whisper(BlockingEngine):
         if len(self._languages) == 1:
             (language,) = self._languages
         translates = options.task == "translate"
-        return _Manner(language, _hotwords(options.hints), translates, options.word_times)
-
-    def _transcribe(self, work: "_Work") -> "_Heard":
-        """One call of the model; in the model's thread.
-
-        A language that is not known is detected on the encoder's output of the same call ("multilingual");
-        without a language faster-whisper would encode everything twice. The sound fits into one window, which is
-        one segment; with word times faster-whisper would take what lies behind the last word for another.
-        """
-        seconds = len(work.sound) / STREAM.rate_hz
-        has_words = work.manner.word_times and work.beams == FINAL_BEAMS
-        try:
-            segments, _ = self._model.transcribe(
-                work.sound,
-                language=work.manner.language or "en",
-                task="translate" if work.manner.translates else "transcribe",
-                multilingual=not work.manner.language,
-                hotwords=work.manner.hotwords or None,
-                beam_size=work.beams,
-                temperature=0.0,
-                condition_on_previous_text=False,
-                vad_filter=False,
-                without_timestamps=True,
-                word_timestamps=has_words,
-                no_speech_threshold=NO_SPEECH,
-                log_prob_threshold=LOG_PROBABILITY,
-                compression_ratio_threshold=None,
-                max_new_tokens=min(TOKENS_AT_MOST, TOKENS_AT_LEAST + int(seconds * TOKENS_PER_S)),
-            )
-            found = list(islice(segments, 1) if has_words else segments)
-        except (RuntimeError, ValueError, MemoryError) as error:
-            raise EngineLost(
-                "whisper_failed",
-                f"Speech recognition by Whisper failed: {load.reason(error)}.",
-                remedy="If it goes on, use a smaller model or another device (whisper:NAME@cpu).",
-            ) from error
-        text = "".join(segment.text for segment in found).strip()
-        return _Heard(text, _timed(word for segment in found for word in segment.words or ()))
-
-
-@dataclass(frozen=True, slots=True)
-class _Manner:
-    """How a stream's sound is to be transcribed: `language` is empty if it is to be detected."""
-
-    language: str = ""
-    hotwords: str = ""
-    translates: bool = False
-    word_times: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    """What came of a call; `words` have their times in samples of its sound."""
-
-    text: str
-    words: tuple["_Timed", ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Timed:
-    """A word and when it was said."""
-
-    text: str
-    start: int
-    end: int
-    logprob: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """One call of the model."""
-
-    sound: Samples
-    beams: int
-    manner: _Manner = _Manner()
+        return Manner(language, _hotwords(options.hints), translates, options.word_times)
 
 
 class _Stream:
     """One utterance."""
 
     def __init__(
-        self, shared: SharedModel[_Work, _Heard], manner: _Manner, inbox: Inbox, emit: Emit
+        self, shared: SharedModel[Work, Heard], manner: Manner, inbox: Inbox, emit: Emit
     ) -> None:
         self._shared = shared
         self._manner = manner
@@ -264,9 +213,9 @@ class _Stream:
         self._upto = 0
         self._timeline = Timeline() if manner.word_times else None
         # pieces that outgrew the window since the last flush, and the sample of the utterance where each begins
-        self._settled: list[tuple[Job[_Work, _Heard], int]] = []
+        self._settled: list[tuple[Job[Work, Heard], int]] = []
         self._settled_upto = 0
-        self._partial: Job[_Work, _Heard] | None = None
+        self._partial: Job[Work, Heard] | None = None
         self._partial_at = ms_to_samples(PARTIAL_EVERY_MS)
         self._said = ""
 
@@ -288,7 +237,7 @@ class _Stream:
             self._partial_at = self._window.samples + ms_to_samples(PARTIAL_EVERY_MS)
             sound = self._window.peek()
             if is_audible(sound):
-                work = _Work(sound, 1, self._manner)
+                work = Work(sound, 1, self._manner)
                 self._partial = self._shared.ask(self, work, is_final=False)
 
     def _settle(self, piece: Samples) -> None:
@@ -297,7 +246,7 @@ class _Stream:
         self._partial_at = ms_to_samples(PARTIAL_EVERY_MS)
         begin, self._settled_upto = self._settled_upto, self._settled_upto + len(piece)
         if is_audible(piece):
-            work = _Work(piece, FINAL_BEAMS, self._manner)
+            work = Work(piece, FINAL_BEAMS, self._manner, with_words=self._manner.word_times)
             self._settled.append((self._shared.ask(self, work, is_final=True), begin))
 
     def _tell_partial(self) -> None:
@@ -322,7 +271,7 @@ class _Stream:
         text = _joined([heard.text for heard, _ in outcomes])
         self._emit(Final(flush_id, self._upto, text, self._words(outcomes)))
 
-    def _words(self, outcomes: Sequence[tuple[_Heard, int]]) -> tuple[Word, ...]:
+    def _words(self, outcomes: Sequence[tuple[Heard, int]]) -> tuple[Word, ...]:
         timeline = self._timeline
         if timeline is None:
             return ()
@@ -339,25 +288,11 @@ class _Stream:
         timeline.clear()
         return words
 
-    def _outcome(self, job: Job[_Work, _Heard]) -> _Heard:
+    def _outcome(self, job: Job[Work, Heard]) -> Heard:
         while not job.wait(POLL_S):
             if self._inbox.cancelled:
                 raise StreamCancelled
         return job.answer()
-
-
-def _timed(words: Iterable[Any]) -> tuple[_Timed, ...]:
-    """faster-whisper's words, whose times are seconds; a probability may come out as 0."""
-    return tuple(
-        _Timed(
-            word.word.strip(),
-            round(word.start * STREAM.rate_hz),
-            round(word.end * STREAM.rate_hz),
-            math.log(max(LEAST_PROBABILITY, min(1.0, word.probability))),
-        )
-        for word in words
-        if word.word.strip()
-    )
 
 
 def _joined(texts: list[str]) -> str:

@@ -1,10 +1,9 @@
 """Which Whisper model is meant, where it lies, and whether it is whole: known before anything is loaded."""
 
-import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from duologue.core.errors import EngineUnavailable, SetupError
+from duologue.core.placement import Placement
 from duologue.engines.models import store as models
 from duologue.engines.models.sources import CATALOGUE
 
@@ -14,69 +13,80 @@ REQUIRED = ("model.bin", "config.json", "tokenizer.json")
 VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
 """Either will do; older conversions have the second."""
 
-_DEVICE = re.compile(r"@(?P<device>cpu|cuda)(:(?P<number>\d+))?$")
+PRECISIONS = (
+    "int8",
+    "int8_float32",
+    "int8_float16",
+    "int8_bfloat16",
+    "float16",
+    "bfloat16",
+    "float32",
+)
+"""Of weights, and after the underscore of what is computed (CTranslate2's documentation, "Quantization")."""
+
+_ALIASES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32", "int8_fp16": "int8_float16"}
+
+MAX_BATCH = 32
+"""Sessions in a call, where somebody sets it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What stands behind "whisper:".
+def placed(argument: str) -> Placement:
+    """What stands behind "whisper:": MODEL[@cpu[:THREADS] | @cuda[:INDEX]][/PRECISION][?batch=N].
 
-    Attributes:
-        model: a folder, or the name of a model in the models folder.
-        device: "cpu", "cuda", or "" for the best that works.
-        number: threads of a CPU, index of a GPU; None for as it fits.
+    Raises:
+        SetupError: a device, precision or option that is none of CTranslate2's, or no threads at all.
     """
-
-    model: str
-    device: str = ""
-    number: int | None = None
-
-    @classmethod
-    def parse(cls, argument: str) -> "Choice":
-        """Read MODEL[@cpu[:THREADS]] or MODEL[@cuda[:INDEX]].
-
-        Raises:
-            SetupError: no threads at all.
-        """
-        found = _DEVICE.search(argument)
-        if found is None:
-            return cls(argument)
-        number = found["number"]
-        if found["device"] == "cpu" and number is not None and int(number) < 1:
+    placement = Placement.parse(argument)
+    if placement.device == "mps":
+        raise SetupError(
+            "whisper_device_unknown",
+            "Whisper runs on CTranslate2, which knows no Apple GPU.",
+            remedy="Use whisper:NAME@cpu.",
+        )
+    if placement.precision and precision_of(placement) not in PRECISIONS:
+        raise SetupError(
+            "whisper_precision_unknown",
+            f"Whisper has no precision '{placement.precision}'.",
+            remedy=f"Use one of: {', '.join(PRECISIONS)}.",
+        )
+    for key, value in placement.options:
+        if key != "batch" or not value.isdecimal() or not 1 <= int(value) <= MAX_BATCH:
             raise SetupError(
-                "whisper_threads_invalid", f"'{argument}' leaves Whisper no thread to run in."
+                "whisper_option_unknown",
+                f"Whisper has no option '{key}={value}'.",
+                remedy=f"The only one is batch=N: how many sessions in a call, from 1 to {MAX_BATCH}.",
             )
-        model = argument[: found.start()]
-        return cls(model, found["device"], None if number is None else int(number))
+    return placement
 
-    @property
-    def is_path(self) -> bool:
-        """It names a folder, and no model of the models folder."""
-        return "/" in self.model or self.model.startswith((".", "~"))
 
-    def folder(self, models_folder: Path) -> Path:
-        """Where the model lies.
+def precision_of(placement: Placement) -> str:
+    """The precision that was asked for, as CTranslate2 calls it; empty if none was."""
+    return _ALIASES.get(placement.precision, placement.precision)
 
-        Raises:
-            EngineUnavailable: none is named, or it is not in the models folder.
-        """
-        if not self.model:
-            raise EngineUnavailable(
-                "whisper_model_unnamed",
-                "Whisper was asked for without a model.",
-                remedy="Write whisper:NAME or whisper:/path/to/model; `duologue models list` shows names.",
-            )
-        if self.is_path:
-            return Path(self.model).expanduser()
-        return models.find(self.model, models_folder)
+
+def folder_of(placement: Placement, models_folder: Path) -> Path:
+    """Where the model lies.
+
+    Raises:
+        EngineUnavailable: none is named, or it is not in the models folder.
+    """
+    if not placement.model:
+        raise EngineUnavailable(
+            "whisper_model_unnamed",
+            "Whisper was asked for without a model.",
+            remedy="Write whisper:NAME or whisper:/path/to/model; `duologue models list` shows names.",
+        )
+    if placement.is_path:
+        return Path(placement.model).expanduser()
+    return models.find(placement.model, models_folder)
 
 
 def in_folder(argument: str, models_folder: Path) -> str:
     """The same argument with a model's bare name written out as its path in another models folder."""
-    choice = Choice.parse(argument)
-    if not choice.model or choice.is_path:
+    placement = Placement.parse(argument)
+    if not placement.model or placement.is_path:
         return argument
-    return f"{models_folder.expanduser() / choice.model}{argument[len(choice.model) :]}"
+    return str(placement.at(str(models_folder.expanduser() / placement.model)))
 
 
 def check(folder: Path) -> None:

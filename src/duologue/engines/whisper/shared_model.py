@@ -5,17 +5,24 @@ stream has at most one waiting, a newer one replaces it, a final of the same str
 the model takes it up only while no final waits. A call cannot be broken off, so a final that comes during a
 partial waits for its end; how long a partial and how much of the time all partials may take is bounded
 accordingly.
+
+Where the model does several jobs in one call, those of one kind that wait behind the first go along with it. Each
+call begins with the job whose turn it is, so nobody waits for more calls than if the model took them singly.
 """
 
+import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import islice
 from typing import Generic, TypeVar
 
-from duologue.core.errors import EngineError, EngineLost
+from duologue.core.errors import EngineError, EngineLost, EngineOutOfMemory
 from duologue.engines.threads import engine_bug
 from duologue.ports import Clock
+
+log = logging.getLogger("duologue.engines")
 
 Work = TypeVar("Work")
 """What the model is asked to do."""
@@ -84,9 +91,14 @@ class Job(Generic[Work, Answer]):
 
 
 class FairQueue(Generic[Work, Answer]):
-    """Which job is next. Pure: the time is an argument, and the lock is the caller's."""
+    """Which jobs are next. Pure: the time is an argument, and the lock is the caller's.
 
-    def __init__(self) -> None:
+    Args:
+        kind: what work must have in common to be done in one call; None for work that must be alone.
+    """
+
+    def __init__(self, kind: Callable[[Work], Hashable] = lambda _: None) -> None:
+        self._kind = kind
         self._finals: deque[Job[Work, Answer]] = deque()
         self._partials: dict[Hashable, Job[Work, Answer]] = {}  # in the order of asking
         self._partials_rest_until_ms = 0.0
@@ -108,13 +120,27 @@ class FairQueue(Generic[Work, Answer]):
         self._partials.pop(owner, None)
         self._finals = deque(job for job in self._finals if job.owner != owner)
 
-    def take(self, now_ms: float) -> Job[Work, Answer] | None:
-        """The next job to be done at this time, if there is one."""
+    def take(self, now_ms: float, most: int = 1) -> list[Job[Work, Answer]]:
+        """The next job to be done at this time, if there is one, and up to `most` - 1 more of its kind."""
         if self._finals:
-            return self._finals.popleft()
-        if self.wait_ms(now_ms) == 0:
-            return self._partials.pop(next(iter(self._partials)))
-        return None
+            taken = self._first_and_like(self._finals, most)
+            self._finals = deque(job for job in self._finals if job not in taken)
+            return taken
+        if self.wait_ms(now_ms) != 0:
+            return []
+        taken = self._first_and_like(self._partials.values(), most)
+        for job in taken:
+            del self._partials[job.owner]
+        return taken
+
+    def _first_and_like(
+        self, waiting: Iterable[Job[Work, Answer]], most: int
+    ) -> list[Job[Work, Answer]]:
+        first, *others = waiting
+        kind = self._kind(first.work)
+        if kind is None or most == 1:
+            return [first]
+        return [first, *islice((job for job in others if self._kind(job.work) == kind), most - 1)]
 
     def wait_ms(self, now_ms: float) -> float | None:
         """How long until a waiting partial may be taken; None if none waits, or calls take too long for any."""
@@ -149,21 +175,31 @@ def wall_ms() -> float:
 
 
 class SharedModel(Generic[Work, Answer]):
-    """A thread that does the jobs of all streams, one at a time.
+    """A thread that does the jobs of all streams, one call at a time.
 
     Args:
-        call: does one piece of work; called in that thread only. What it raises fails its own job.
+        call: does work of one kind, and returns an answer for each; called in that thread only. What it raises
+            for one piece of work fails that job; where it raises for several, each is tried by itself.
+        kind: see `FairQueue`.
 
     Attributes:
+        most: jobs in a call at most; halved when memory runs out.
         last_call_ms: how long the last call took.
     """
 
-    def __init__(self, call: Callable[[Work], Answer], *, clock: Clock = wall_ms) -> None:
+    def __init__(
+        self,
+        call: Callable[[Sequence[Work]], Sequence[Answer]],
+        *,
+        kind: Callable[[Work], Hashable] = lambda _: None,
+        clock: Clock = wall_ms,
+    ) -> None:
         self._call = call
         self._clock = clock
-        self._queue: FairQueue[Work, Answer] = FairQueue()
+        self._queue: FairQueue[Work, Answer] = FairQueue(kind)
         self._changed = threading.Condition()
         self._is_closed = False
+        self.most = 1
         self.last_call_ms = 0.0
         self._thread = threading.Thread(target=self._serve, name="engine-model", daemon=True)
         self._thread.start()
@@ -175,14 +211,23 @@ class SharedModel(Generic[Work, Answer]):
 
     def ask(self, owner: Hashable, work: Work, *, is_final: bool) -> Job[Work, Answer]:
         """Have something done; see the module for who goes first."""
-        job: Job[Work, Answer] = Job(owner, work, is_final=is_final)
-        with self._changed:
-            if self._is_closed:
-                job.fail(_closed())
-            else:
-                self._queue.add(job)
-                self._changed.notify()
+        (job,) = self.ask_at_once(owner, [work], is_final=is_final)
         return job
+
+    def ask_at_once(
+        self, owner: Hashable, works: Sequence[Work], *, is_final: bool
+    ) -> list[Job[Work, Answer]]:
+        """Have several things done that came at one moment."""
+        jobs: list[Job[Work, Answer]] = [Job(owner, work, is_final=is_final) for work in works]
+        with self._changed:
+            if not self._is_closed:
+                for job in jobs:
+                    self._queue.add(job)
+                self._changed.notify()
+                return jobs
+        for job in jobs:
+            job.fail(_closed())
+        return jobs
 
     def withdraw(self, owner: Hashable) -> None:
         """Drop what an owner still waits for; a call in progress goes on, and its result is nobody's."""
@@ -200,16 +245,32 @@ class SharedModel(Generic[Work, Answer]):
         self._thread.join(CLOSE_TIMEOUT_S)
 
     def _serve(self) -> None:
-        while (job := self._next()) is not None:
-            began_ms = self._clock()
-            try:
-                answer = self._call(job.work)
-            except Exception as error:  # noqa: BLE001 - the outer wall of a call: it costs its own job only
-                self._served(job, began_ms)
-                job.fail(engine_bug(error))
-            else:
-                self._served(job, began_ms)
+        while jobs := self._next():
+            self._do(jobs)
+
+    def _do(self, jobs: Sequence[Job[Work, Answer]]) -> None:
+        began_ms = self._clock()
+        try:
+            answers = self._call([job.work for job in jobs])
+        except Exception as error:  # noqa: BLE001 - the outer wall of a call: it costs its own jobs only
+            self._served(jobs[0], began_ms)
+            self._failed(jobs, engine_bug(error))
+        else:
+            self._served(jobs[0], began_ms)
+            for job, answer in zip(jobs, answers, strict=True):
                 job.finish(answer)
+
+    def _failed(self, jobs: Sequence[Job[Work, Answer]], error: EngineError) -> None:
+        if len(jobs) == 1:
+            jobs[0].fail(error)
+            return
+        if isinstance(error, EngineOutOfMemory):
+            self.most = max(1, len(jobs) // 2)
+            log.warning(
+                "! the model has no memory for %d jobs a call: %s", len(jobs), error.message
+            )
+        for job in jobs:
+            self._do([job])
 
     def _served(self, job: Job[Work, Answer], began_ms: float) -> None:
         """Before its owner is told, so that whoever acts on that finds the accounts in order."""
@@ -218,15 +279,15 @@ class SharedModel(Generic[Work, Answer]):
             self.last_call_ms = now_ms - began_ms
             self._queue.served(job, self.last_call_ms, now_ms)
 
-    def _next(self) -> Job[Work, Answer] | None:
+    def _next(self) -> list[Job[Work, Answer]]:
         with self._changed:
             while not self._is_closed:
                 now_ms = self._clock()
-                if (job := self._queue.take(now_ms)) is not None:
-                    return job
+                if jobs := self._queue.take(now_ms, self.most):
+                    return jobs
                 rest_ms = self._queue.wait_ms(now_ms)
                 self._changed.wait(None if rest_ms is None else rest_ms / 1000)
-        return None
+        return []
 
 
 def _closed() -> EngineLost:

@@ -1,0 +1,1 @@
+"""Streaming transducers by sherpa-onnx: words while they are spoken."""
