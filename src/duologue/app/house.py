@@ -85,9 +85,9 @@ class House:
                 tasks.create_task(self.reception.run(), name="reception")
                 tasks.create_task(self.guard.watch(), name="keys")
                 tasks.create_task(self.resilient.run(), name="engine-trials")
-                tasks.create_task(self.watcher.run(), name="memory")
                 try:
                     await self._load()
+                    tasks.create_task(self.watcher.run(), name="memory")
                     await self._hold_first_turn()
                     self.reception.is_open = True
                     self.ready_after_s = time.monotonic() - self._began
@@ -104,6 +104,8 @@ class House:
     async def _load(self) -> None:
         """One after another, the biggest first, so that none slows another's start, or takes memory beside it that it
         needs only while it loads. In each chain they stand in the order of preference all the same."""
+        for line in await asyncio.to_thread(memory.cards, visible_gpus()):
+            log.info("= %s", line)
         order = sorted(self.parts, key=lambda part: -part.ram_mib)
         for number, part in enumerate(order, 1):
             log.info("~ %s %s is loading (%d of %d)", part.role, part.name, number, len(order))

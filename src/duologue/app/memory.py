@@ -6,7 +6,18 @@ from collections.abc import Iterator, Sequence
 from duologue.app.parts import Part
 from duologue.core.errors import SetupError
 from duologue.core.placement import Placement
+from duologue.memory import probe
 from duologue.memory.watch import EngineUse
+
+
+def cards(visible: str | None) -> list[str]:
+    """The GPUs that may be used, a line each; or why there are none. Blocks while the driver answers."""
+    looked = probe.look(visible)
+    gpus = [
+        f"GPU {gpu.index}: {gpu.name}, {gpu.free_mib} of {gpu.total_mib} MiB free"
+        for gpu in looked.machine.gpus
+    ]
+    return gpus or [f"no GPU: {reason}" for reason in looked.reasons]
 
 
 def in_use(parts: Sequence[Part]) -> list[EngineUse]:

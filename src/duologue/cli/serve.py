@@ -40,12 +40,17 @@ def parser() -> argparse.ArgumentParser:
         "--engines", choices=("embedded", "fake"), help="which set of engines (embedded)"
     )
     p.add_argument("--fake", metavar="POLICY", help="stt_ms=0,llm_tokens=20,tts_s=2,fail=0.01,…")
-    p.add_argument("--stt", metavar="NAME[:ARG],…", help="recognisers, best first: whisper:/path")
-    p.add_argument("--tts", metavar="NAME[:ARG],…", help="voices, best first: flite,espeak")
+    p.add_argument(
+        "--stt", metavar="NAME[:ARG],…", help="recognisers, best first: whisper:base,embedded"
+    )
+    p.add_argument("--tts", metavar="NAME[:ARG],…", help="voices, best first: kokoro:NAME,embedded")
     p.add_argument(
         "--turn-end",
         metavar="NAME[:ARG]",
         help="judge of turns by their sound; none for none (smart-turn, where its file is)",
+    )
+    p.add_argument(
+        "--llm", metavar="NAME[:ARG],…", help="models, best first: openai:URL|MODEL,embedded"
     )
     p.add_argument("--llm-url", help="OpenAI-compatible server: http://127.0.0.1:11434/v1")
     p.add_argument("--llm-model", help="its model; the first one if not said")
