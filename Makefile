@@ -14,7 +14,7 @@ MODEL := src/duologue/assets/silero_vad.onnx
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 # The full tests' environment: everything at once, kept between checkouts under the hash of its pins.
-FULL_PINS := $(foreach extra,server dev whisper webrtc mcp browser kokoro piper sherpa pocket transformers,requirements/$(extra).txt)
+FULL_PINS := $(foreach extra,server dev whisper webrtc mcp browser kokoro piper sherpa pocket transformers voxtral,requirements/$(extra).txt)
 FULL_HASH := $(shell cat $(FULL_PINS) Makefile | sha256sum | cut -c1-16)
 FULL := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/duologue/envs/$(FULL_HASH)
 
@@ -41,9 +41,9 @@ $(VENV)/torch.stamp: $(VENV)/server.stamp
 	$(BIN)/python -m pip install $(PIP_FLAGS) $(TORCH)
 	@touch $@
 
-$(VENV)/extra-pocket.stamp $(VENV)/extra-transformers.stamp: $(VENV)/torch.stamp
+$(VENV)/extra-pocket.stamp $(VENV)/extra-transformers.stamp $(VENV)/extra-voxtral.stamp: $(VENV)/torch.stamp
 
-# An extra of the server: whisper, webrtc, mcp, kokoro, piper, sherpa, pocket, transformers.
+# An extra of the server: whisper, webrtc, mcp, kokoro, piper, sherpa, pocket, transformers, voxtral.
 $(VENV)/extra-%.stamp: requirements/%.txt $(VENV)/server.stamp
 	$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r $<
 	@touch $@
@@ -111,7 +111,7 @@ pins: ## recompile requirements/*.txt (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/whisper.in -c requirements/server.txt -o requirements/whisper.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/webrtc.in -c requirements/server.txt -o requirements/webrtc.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/mcp.in -c requirements/server.txt -o requirements/mcp.txt
-	for extra in kokoro piper sherpa pocket transformers; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/$$extra.in -c requirements/server.txt -c requirements/whisper.txt --override requirements/torch-elsewhere.txt -o requirements/$$extra.txt || exit 1; done
+	for extra in kokoro piper sherpa pocket transformers voxtral; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/$$extra.in -c requirements/server.txt -c requirements/whisper.txt --override requirements/torch-elsewhere.txt -o requirements/$$extra.txt || exit 1; done
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/browser.in -c requirements/server.txt -c requirements/dev.txt -o requirements/browser.txt
 	for client in agents pipecat livekit node; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/client-$$client.in -o requirements/client-$$client.txt || exit 1; done
 	cd tests/clients/node && npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved=true

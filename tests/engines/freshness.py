@@ -58,9 +58,9 @@ def one(role: Role, name: str) -> dict[str, float]:
     options = TtsOptions(language="en") if role is Role.TTS else SttOptions("en")
     took_ms = []
     for _ in range(CALLS):
-        events: list[Event] = []
+        events, inbox = list[Event](), _Inbox(_work(role))
         began = time.perf_counter()
-        engine.run(options, _Inbox(_work(role)), events.append)
+        engine.run(options, inbox, events.append)
         took_ms.append((time.perf_counter() - began) * 1000)
         assert isinstance(events[-1], Final)
     engine.close()

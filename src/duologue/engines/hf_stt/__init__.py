@@ -1,0 +1,1 @@
+"""Recognisers on Transformers: Whisper as it was published, and Mistral's Voxtral."""

@@ -1,0 +1,142 @@
+"""Whisper as OpenAI published it, on Transformers: for GPUs that CTranslate2 does not know (Apple's, AMD's), and for
+models fine-tuned there. Elsewhere `whisper:` does the same faster, in 8 bits.
+
+    --stt transformers-whisper:whisper-large-v3-turbo@mps
+    --stt transformers-whisper:/path/to/model@cuda:1/fp16?beams=5
+
+Whatever its length, sound is padded to the 30 s that Whisper was trained on.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from duologue.core.audio import STREAM
+from duologue.core.capabilities import Capabilities, Role
+from duologue.core.errors import EngineUnavailable, SetupError
+from duologue.engines.base import EngineSpec
+from duologue.engines.hf_stt.recogniser import MAX_STREAMS, Recogniser
+from duologue.engines.hf_stt.stream import Work
+from duologue.engines.voices import model_files
+
+NO_SPEECH = 0.6
+"""Sound is no speech if the model gives that more probability than this, and is less sure of the text ..."""
+
+LOG_PROBABILITY = -1.0
+"""... than this on average. Both from the Whisper paper, section 4.5."""
+
+HINT_CHARS = 600
+"""Hints are cut after this, at a phrase: about 150 tokens of English, of which Whisper takes up to 223."""
+
+MOST_BEAMS = 10
+
+
+class TransformersWhisper(Recogniser):
+    """See the module."""
+
+    name = "transformers-whisper"
+    kind = "whisper"
+    model_class = "WhisperForConditionalGeneration"
+    vocabularies = ("tokenizer.json", "vocab.json")
+    declared = Capabilities(
+        rate_hz=STREAM.rate_hz,
+        streaming=False,
+        holds_gil=True,
+        max_streams=MAX_STREAMS,
+        ram_mib=1_200,
+    )
+    _is_multilingual = False
+    _beams = 1
+
+    def fit(self, folder: Path) -> None:
+        """See `Recogniser`."""
+        self._beams = _beams(self._placement.option("beams"))
+        made, wanted = (
+            self._processor.feature_extractor.feature_size,
+            self._model.config.num_mel_bins,
+        )
+        if made != wanted:
+            raise EngineUnavailable(
+                "stt_features_differ",
+                f"The Whisper model in {folder} takes {wanted} mel bands, and its files say {made}.",
+                remedy=f"Place the model's own preprocessor_config.json (feature_size {wanted}) in {folder}.",
+            )
+        known = getattr(self._model.generation_config, "lang_to_id", None) or {}
+        self._is_multilingual = len(known) > 1
+        languages = tuple(mark.strip("<|>") for mark in known) if self._is_multilingual else ("en",)
+        self.capabilities = replace(
+            self.capabilities, languages=languages, translates=self._is_multilingual
+        )
+
+    def transcribe(self, work: Work) -> str:
+        """See `Recogniser`."""
+        features = self._processor.feature_extractor(
+            work.sound,
+            sampling_rate=STREAM.rate_hz,
+            return_tensors="pt",
+            device=self._device.device if self._device.kind == "cuda" else "cpu",
+        ).input_features.to(self._device.device, self._model.dtype)
+        ids = self._model.generate(
+            features,
+            **self.bound(work),
+            **self._how(work),
+            num_beams=self._beams,
+            temperature=0.0,
+            return_timestamps=False,
+            no_speech_threshold=NO_SPEECH,
+            logprob_threshold=LOG_PROBABILITY,
+        )
+        text: str = self._processor.tokenizer.decode(ids[0], skip_special_tokens=True)
+        return text.strip()
+
+    def _how(self, work: Work) -> dict[str, Any]:
+        how: dict[str, Any] = {}
+        if self._is_multilingual:
+            how["language"] = work.manner.language or None  # None has it detected
+            how["task"] = "translate" if work.manner.translates else "transcribe"
+        if hints := _prompt(work.manner.hints):
+            ids = self._processor.tokenizer.get_prompt_ids(hints, return_tensors="pt")
+            how["prompt_ids"] = ids.to(self._device.device)
+        return how
+
+    def processor_remedy(self, folder: Path) -> str:
+        """See `Recogniser`."""
+        return (
+            "Place the checkpoint's tokenizer.json, tokenizer_config.json and preprocessor_config.json "
+            f"in {folder}."
+        )
+
+
+def _prompt(hints: tuple[str, ...]) -> str:
+    """Hints as one line; a hint must not hold what the model takes for a control token."""
+    line = ""
+    for hint in hints:
+        phrase = " ".join(hint.replace("<|", " ").split())
+        longer = f"{line}, {phrase}" if line else phrase
+        if len(longer) > HINT_CHARS:
+            break
+        line = longer
+    return line
+
+
+def _beams(text: str) -> int:
+    if not text:
+        return 1
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_BEAMS:
+        raise SetupError(
+            "stt_option_invalid",
+            f"beams={text} cannot be used for Whisper.",
+            remedy=f"Write a number from 1 to {MOST_BEAMS}; without it, 1 is used.",
+        )
+    return int(text)
+
+
+SPEC = EngineSpec(
+    TransformersWhisper.name,
+    Role.STT,
+    TransformersWhisper.declared,
+    TransformersWhisper,
+    is_own_process=True,
+    about="Whisper (MIT) on PyTorch: for GPUs and models that `whisper` does not take",
+    locate=model_files.in_folder,
+)
