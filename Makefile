@@ -43,9 +43,10 @@ $(VENV)/torch.stamp: $(VENV)/server.stamp
 
 $(VENV)/extra-pocket.stamp $(VENV)/extra-transformers.stamp $(VENV)/extra-voxtral.stamp: $(VENV)/torch.stamp
 
+# Pins name all that they need, so none is looked up (--no-deps).
 # An extra of the server: whisper, webrtc, mcp, kokoro, piper, sherpa, pocket, transformers, voxtral.
 $(VENV)/extra-%.stamp: requirements/%.txt $(VENV)/server.stamp
-	$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r $<
+	$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --require-hashes -r $<
 	@touch $@
 
 $(MODEL): requirements/assets.txt $(VENV)/server.stamp
@@ -64,7 +65,7 @@ test: setup-dev ## the tests that need nothing beside the repository (minutes)
 $(FULL)/pins.stamp: $(FULL_PINS)
 	$(PYTHON) -m venv $(FULL)
 	$(FULL)/bin/python -m pip install $(PIP_FLAGS) $(TORCH)
-	for pins in $(FULL_PINS); do $(FULL)/bin/python -m pip install $(PIP_FLAGS) --require-hashes -r $$pins || exit 1; done
+	for pins in $(FULL_PINS); do $(FULL)/bin/python -m pip install $(PIP_FLAGS) --no-deps --require-hashes -r $$pins || exit 1; done
 	@touch $@
 
 test-full: setup-dev $(FULL)/pins.stamp ## the rest: browsers, foreign clients, Whisper, WebRTC (needs .ci/setup)
@@ -111,7 +112,7 @@ pins: ## recompile requirements/*.txt (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/whisper.in -c requirements/server.txt -o requirements/whisper.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/webrtc.in -c requirements/server.txt -o requirements/webrtc.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/mcp.in -c requirements/server.txt -o requirements/mcp.txt
-	for extra in kokoro piper sherpa pocket transformers voxtral; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/$$extra.in -c requirements/server.txt -c requirements/whisper.txt --override requirements/torch-elsewhere.txt -o requirements/$$extra.txt || exit 1; done
+	for extra in kokoro piper sherpa pocket transformers voxtral; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/$$extra.in -c requirements/server.txt -c requirements/whisper.txt --override requirements/overrides.txt -o requirements/$$extra.txt || exit 1; done
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/browser.in -c requirements/server.txt -c requirements/dev.txt -o requirements/browser.txt
 	for client in agents pipecat livekit node; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/client-$$client.in -o requirements/client-$$client.txt || exit 1; done
 	cd tests/clients/node && npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved=true
