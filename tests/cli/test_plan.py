@@ -148,7 +148,7 @@ def test_what_was_measured_here_counts_here_and_not_elsewhere(
 
 
 # --- files ---
-FILES = ("duologue.toml", "docker-compose.override.yml", "devices.json")
+FILES = ("duologue.toml", "docker-compose.plan.yml", "devices.json")
 
 
 def test_files_are_written_and_read_back_by_the_settings(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from duologue.app import doors, memory, parts
+from duologue.app import doors, memory, names, parts
 from duologue.app.doors import wall_ms
 from duologue.app.parts import Part, load_here, log
 from duologue.core.capabilities import Role
@@ -188,8 +188,8 @@ def build(settings: Settings) -> House:
     engines = [Part(Role.VAD, "silero", vad_spec.about, lambda: load_here(vad))]
     keys.provide(keys.read(settings.audio_api_key))
     means = parts.means(settings)
-    engines += parts.pooled(Role.STT, parts.stt_names(settings), means)
-    engines += parts.pooled(Role.TTS, parts.tts_names(settings), means)
+    engines += parts.pooled(Role.STT, names.stt(settings), means)
+    engines += parts.pooled(Role.TTS, names.tts(settings), means)
     engines += parts.responders(settings)
     turn_end = parts.turn_end(settings)
     if turn_end is not None:

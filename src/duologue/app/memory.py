@@ -33,7 +33,7 @@ def _uses(part: Part) -> Iterator[EngineUse]:
 
 def _card(part: Part) -> int | None:
     """The GPU that its name asks for; the first where it only asks for one."""
-    rung = part.name.split(">")[getattr(part.pool, "rung", 0)]
+    rung = part.name.split(">")[getattr(part.place, "rung", 0)]
     try:
         place = Placement.parse(rung.partition(":")[2])
     except SetupError:

@@ -16,27 +16,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from duologue.app import names
 from duologue.core.capabilities import Role
-from duologue.core.errors import EngineError, SetupError
+from duologue.core.errors import EngineError
 from duologue.engines import registry
 from duologue.engines.base import BlockingEngine, EngineSpec
 from duologue.engines.chain import Link
 from duologue.engines.endpoint.pool import EndpointsPool
 from duologue.engines.loading import bring_up
+from duologue.engines.managed_llm.rungs import Rung as MindRung
+from duologue.engines.managed_llm.rungs import RungResponder
 from duologue.engines.pool_inprocess import InProcessPool
 from duologue.engines.pool_ladder import LadderPool, Rung
 from duologue.engines.pool_subprocess import SubprocessPool
 from duologue.engines.responders import LlmLink
 from duologue.ports import Responder
 from duologue.server.engine_state import EngineState
-from duologue.settings import Settings, listed
+from duologue.settings import Settings, visible_gpus
 
 log = logging.getLogger("duologue")
 
 Pool = InProcessPool | SubprocessPool | LadderPool | EndpointsPool
 """Each is used as `async with`, and then started."""
 
-EMBEDDED = "embedded"
 ENDPOINTS = ("ws://", "wss://")
 
 
@@ -84,12 +86,17 @@ class Part:
         if (aclose := getattr(self.engine, "aclose", None)) is not None:
             await aclose()
         elif (close := getattr(self.engine, "close", None)) is not None:
-            close()
+            await asyncio.to_thread(close)
 
     @property
     def pids(self) -> tuple[int, ...]:
         """Its own processes, where it has any."""
-        return getattr(self.pool, "pids", ())
+        return tuple(getattr(self.place, "pids", ()))
+
+    @property
+    def place(self) -> Any:
+        """Where it lives: a pool, or the engine itself."""
+        return self.pool or self.engine
 
     def told(self, link: Link | LlmLink | None) -> EngineState:
         """What is told of it; `link` is its place in its chain, once it has one."""
@@ -103,59 +110,12 @@ class Part:
             resting=link is not None and link.breaker.is_open,
             lost=link.lost if link is not None else 0,
             streams=self.pool.streams if self.state == "ready" and self.pool is not None else None,
-            restarts=getattr(self.pool, "restarts", 0),
-            rung=getattr(self.pool, "rung", 0),
-            out_of_memory=getattr(self.pool, "shortages", 0),
+            restarts=getattr(self.place, "restarts", 0),
+            rung=getattr(self.place, "rung", 0),
+            out_of_memory=getattr(self.place, "shortages", 0),
             pids=list(self.pids),
             ram_mib=self.measured_mib,
         )
-
-
-def stt_names(settings: Settings) -> Sequence[str]:
-    """The recognisers, in order of preference."""
-    return _named(settings.stt, "stt", lambda: _embedded(Role.STT, settings))
-
-
-def tts_names(settings: Settings) -> Sequence[str]:
-    """The voices, in order of preference."""
-    return _named(settings.tts, "tts", lambda: _embedded(Role.TTS, settings))
-
-
-def llm_names(settings: Settings) -> Sequence[str]:
-    """The language models, in order of preference, where the settings name any beside a URL."""
-    return _named(settings.llm, "llm", lambda: _embedded(Role.LLM, settings))
-
-
-def _embedded(role: Role, settings: Settings) -> Sequence[str]:
-    """What needs neither a download nor another server."""
-    if settings.engines == "fake":
-        return [_fake(role, settings)]
-    if role is Role.STT:
-        return ["pocketsphinx"]
-    if role is Role.LLM:
-        return ["skills"]
-    from duologue.engines.voices import flite
-
-    return ["flite", "espeak"] if flite.available() else ["espeak"]
-
-
-def _named(text: str, setting: str, embedded: Callable[[], Sequence[str]]) -> Sequence[str]:
-    if not text:
-        return embedded()
-    names: list[str] = []
-    for name in listed(text):
-        names += embedded() if name == EMBEDDED else [name]
-    if names:
-        return names
-    raise SetupError(
-        "setting_invalid",
-        f"--{setting} names no engine: '{text}'.",
-        remedy="Name one or more, separated by commas; `duologue doctor` lists them.",
-    )
-
-
-def _fake(role: str, settings: Settings) -> str:
-    return f"fake-{role}:{settings.fake}" if settings.fake else f"fake-{role}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,11 +191,25 @@ def responders(settings: Settings) -> list[Part]:
         remote = OpenAIResponder(settings.llm_url, settings.llm_model, settings.llm_api_key)
         about = f"{settings.llm_model or 'the first model'} at {settings.llm_url}"
         return [_responder("openai", about, remote)]
-    parts = []
-    for name in llm_names(settings):
-        spec, argument = _spec(name, Role.LLM, settings.models_folder)
-        parts.append(_responder(name, spec.about, spec.make(argument)))
-    return parts
+    return [_model(name, settings) for name in names.llm(settings)]
+
+
+def _model(name: str, settings: Settings) -> Part:
+    rungs = [rung.strip() for rung in name.split(">")]
+    about = _spec(rungs[0], Role.LLM, settings.models_folder)[0].about
+    if len(rungs) == 1:
+        return _responder(name, about, _mind(name, settings))
+    return _responder(
+        name, about, RungResponder([MindRung(r, partial(_mind, r, settings)) for r in rungs])
+    )
+
+
+def _mind(name: str, settings: Settings) -> Any:
+    spec, argument = _spec(name, Role.LLM, settings.models_folder)
+    made = spec.make(argument)
+    if hasattr(made, "visible_gpus"):
+        made.visible_gpus = visible_gpus()
+    return made
 
 
 def _responder(name: str, about: str, responder: Any) -> Part:

@@ -131,9 +131,9 @@ def find(wanted: str, models_folder: Path) -> tuple[Role, str]:
 
 
 def _of_settings(loaded: settings.Settings) -> Sequence[str]:
-    from duologue.app import parts
+    from duologue.app import names
 
-    return [*parts.stt_names(loaded), *parts.tts_names(loaded)]
+    return [*names.stt(loaded), *names.tts(loaded)]
 
 
 def _measure(

@@ -15,8 +15,14 @@ from duologue.core.placement import Placement
 from duologue.memory.plan import Choice, Plan
 
 SETTINGS_FILE = "duologue.toml"
-COMPOSE_FILE = "docker-compose.override.yml"
+COMPOSE_FILE = "docker-compose.plan.yml"
+"""Not `docker-compose.override.yml`, which Compose would also lay over files that have no such services."""
 DEVICES_FILE = "devices.json"
+
+Files = Mapping[str, str]
+"""By model, the name of its file within its folder, where that is not the model's own."""
+
+NO_FILES: Files = {}
 
 RAM_MARGIN = 1.25
 """A container's limit above its planned memory: a limit that is met kills."""
@@ -87,15 +93,31 @@ def in_container(choice: Choice) -> str:
     return f"{choice.engine}:{placed}"
 
 
-def command(choice: Choice) -> tuple[str, ...]:
+def command(choice: Choice, files: Files = NO_FILES) -> tuple[str, ...]:
     """Words that start the service in its container; empty where the server itself does the work."""
     if choice.engine == "vllm":
-        return ("--model", f"/models/{choice.model}", *choice.flags)
+        return (f"/models/{choice.model}", *choice.flags)
     if choice.engine == "llama-server":
-        return ("-m", f"/models/{choice.model}.gguf", *choice.flags)
+        file = files.get(choice.model, f"{choice.model}.gguf")
+        return ("-m", f"/models/{choice.model}/{file}", *choice.flags)
     if choice.role is Role.LLM:
         return ()
     return ("engine-server", "--role", str(choice.role), "--engine", in_container(choice))
+
+
+EXTRAS = {"pocket": "pocket", "csm": "transformers", "voxtral": "voxtral", "transformers-whisper": "transformers"}
+"""Extras of an image that are not called as their engine is; these want torch as well."""
+
+TORCH = "torch==2.13.0"
+
+
+def _extras(choice: Choice) -> Iterator[str]:
+    """What the service's image must be built with, as build arguments; nothing where it is not ours."""
+    if choice.role is Role.LLM:
+        return
+    is_built_in = choice.engine in ("pocketsphinx", "flite", "espeak")
+    yield f'EXTRAS: "{"" if is_built_in else EXTRAS.get(choice.engine, choice.engine)}"'
+    yield f'TORCH: "{TORCH if choice.engine in EXTRAS else ""}"'
 
 
 def services(plan: Plan) -> Iterator[tuple[str, Choice]]:
@@ -105,7 +127,7 @@ def services(plan: Plan) -> Iterator[tuple[str, Choice]]:
             yield str(choice.role), choice
 
 
-def devices(plan: Plan) -> str:
+def devices(plan: Plan, files: Files = NO_FILES) -> str:
     """JSON: for each service its cards, its memory on them and beside them (MiB), its engine and its command."""
     told = {
         name: {
@@ -113,7 +135,7 @@ def devices(plan: Plan) -> str:
             "gpu_memory_mib": choice.gpu_mib,
             "memory_mib": memory_limit_mib(choice),
             "engine": in_container(choice),
-            "command": list(command(choice)),
+            "command": list(command(choice, files)),
         }
         for name, choice in services(plan)
     }
@@ -121,25 +143,31 @@ def devices(plan: Plan) -> str:
 
 
 def memory_limit_mib(choice: Choice) -> int:
-    """The limit of its container: what is planned and a margin."""
-    return round(choice.ram_mib * RAM_MARGIN) + 256
+    """The limit of its container: what is planned, a margin, and what passes through on its way to the card."""
+    return round(choice.ram_mib * RAM_MARGIN) + 256 + choice.gpu_mib
 
 
-def compose(plan: Plan) -> str:
-    """An override for Compose: each service's command, memory and card. The rest is in the base file."""
+def compose(plan: Plan, files: Files = NO_FILES) -> str:
+    """To be laid over the base file by Compose: each service's command, what its image holds, its memory and card."""
     lines = [HEAD, "services:"]
     for name, choice in services(plan):
         lines += [
             f"  {name}:",
-            f"    command: {json.dumps(command(choice))}",
+            f"    command: {json.dumps(command(choice, files))}",
             f"    mem_limit: {memory_limit_mib(choice)}m",
         ]
-        if cards := _cards(choice):
+        if extras := [*_extras(choice)]:
+            lines += ["    build:", "      args:", *(f"        {extra}" for extra in extras)]
+        # Compose joins lists: without the mark a service would have the base file's card as well.
+        cards = _cards(choice)
+        lines += [
+            "    deploy:",
+            "      resources:",
+            "        reservations:",
+            f"          devices: !override{'' if cards else ' []'}",
+        ]
+        if cards:
             lines += [
-                "    deploy:",
-                "      resources:",
-                "        reservations:",
-                "          devices:",
                 "            - driver: nvidia",
                 f"              device_ids: {json.dumps(cards)}",
                 "              capabilities: [gpu]",

@@ -41,6 +41,7 @@ async def test_vllm_is_started_asked_and_ended(bench: Bench) -> None:
     assert start["env"]["CUDA_VISIBLE_DEVICES"] == "5"
     assert start["env"]["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
     assert list(it.pids) == [start["pid"]]
+    assert os.getsid(parent(start["pid"])) != os.getsid(0)  # Ctrl-C is ours alone
     await it.aclose()
     assert gone(start["pid"])
     assert not it.pids
@@ -55,7 +56,13 @@ async def test_llama_server_is_given_its_file(bench: Bench) -> None:
     assert start["env"]["CUDA_VISIBLE_DEVICES"] == "-1"
 
 
-async def test_the_gguf_of_a_folder_is_found(bench: Bench) -> None:
+async def test_several_run_side_by_side(bench: Bench) -> None:
+    for it in (bench.vllm(), bench.make(LLAMA_SERVER, str(bench.gguf)), bench.vllm()):
+        await asyncio.to_thread(bring_up, it)
+    assert [await words(it, "hello") for it in bench.made] == ["hello"] * 3
+
+
+def test_the_gguf_of_a_folder_is_found(bench: Bench) -> None:
     names = ("mmproj-a.gguf", "b-00002-of-00002.gguf", "b-00001-of-00002.gguf")
     for name in names:
         (bench.folder / "tiny" / name).write_text("GGUF")
@@ -233,6 +240,16 @@ async def test_it_is_tried_again_until_it_comes_back(bench: Bench) -> None:
     assert len(bench.starts()) == 4
 
 
+async def test_it_is_back_when_it_has_said_a_word(bench: Bench) -> None:
+    bench.behave("serve", "full at work", "serve")
+    it = bench.vllm()
+    await asyncio.to_thread(bring_up, it)
+    with hearing("is back") as back:
+        os.kill(it.pids[0], signal.SIGKILL)
+        assert await asyncio.to_thread(back.wait, 20)
+    assert len(bench.starts()) == 3
+
+
 async def test_that_memory_ran_out_at_work_is_told_and_counted(bench: Bench) -> None:
     bench.behave("serve", "full", "slow")
     it = bench.vllm()
@@ -280,6 +297,18 @@ def test_one_that_ignores_being_asked_to_end_is_killed_with_its_children(bench: 
     it.close()
     assert gone(server)
     assert gone(child)
+
+
+def test_what_a_dead_server_leaves_behind_is_killed(bench: Bench) -> None:
+    bench.behave("stubborn", "serve")
+    it = bench.vllm()
+    it.load()
+    (server,) = it.pids
+    (child,) = children(server)
+    with hearing("is back") as back:
+        os.kill(server, signal.SIGKILL)
+        assert gone(child)
+        assert back.wait(20)
 
 
 LONELY = """

@@ -1,0 +1,1 @@
+"""Language models' servers that are started, watched and ended here: vLLM, llama.cpp and Ollama."""
