@@ -110,7 +110,10 @@ def test_how_sessions_behave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_every_setting_but_a_few_has_an_option() -> None:
     options = {action.dest for action in serve.parser()._actions}
-    secrets = {"engine_token", "audio_api_key"}  # a command line is seen by everybody on the machine
+    secrets = {
+        "engine_token",
+        "audio_api_key",
+    }  # a command line is seen by everybody on the machine
     elsewhere = {"model", "models_dir", "offline"}
     assert set(settings.Settings.__struct_fields__) - options == elsewhere | secrets
     assert options - set(settings.Settings.__struct_fields__) == {"help"}

@@ -1,9 +1,9 @@
-"""The claim that no fault of an engine costs what was said; the whole of it, 200 runs, is `python -m bench.faults`."""
+"""No fault of an engine costs what was said; the whole of it, 200 runs, is `python -m bench.faults`."""
 
 import pytest
+from bench.turns import virtual
 
 from bench import faults
-from bench.turns import virtual
 from duologue.engines.breaker import STALL_LEAST_S
 
 RUNS = 5

@@ -26,7 +26,7 @@ from tests.deploy.test_composed import STACKS
 FILES = sorted(ROOT.glob("docker-compose*.yml"))
 AUTOCONNECT = "docker-compose.autoconnect.yml"
 ENGINES = {"stt", "tts", "llm"}
-TOKEN = {"DUOLOGUE_ENGINE_TOKEN": "secret"}
+TOKEN = {"DUOLOGUE_ENGINE_TOKEN": "secret", "LLAMA_IMAGE": "llama.cpp:server-b9603"}
 
 
 def put_together(*names: str, **env: str) -> dict[str, Any]:

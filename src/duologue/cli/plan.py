@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from duologue import settings
+from duologue.cli.plan_needs import gguf_files, needs
 from duologue.core.errors import SetupError
 from duologue.core.placement import Placement
 from duologue.memory import known, notes, probe, recipe
@@ -88,6 +89,7 @@ def main(argv: list[str]) -> int:
         print(json.dumps(as_dict(made), indent=2))
     else:
         print("\n".join(report(made, reasons, explain=given.explain)))
+        print("\n".join(("", *needs(made.choices, settings.load({"no_auth": True}).models_folder))))
     if given.write:
         apart = plan(machine, replace(goal, is_apart=True), measured=measured)
         write(made, apart, Path(), force=given.force)
@@ -252,8 +254,8 @@ def write(made: Plan, apart: Plan, folder: Path, *, force: bool) -> None:
     known_text = old.read_text(encoding="utf-8") if old.is_file() else ""
     texts = {
         recipe.SETTINGS_FILE: recipe.settings(made.settings(), known_text),
-        recipe.COMPOSE_FILE: recipe.compose(apart),
-        recipe.DEVICES_FILE: recipe.devices(apart),
+        recipe.COMPOSE_FILE: recipe.compose(apart, gguf_files()),
+        recipe.DEVICES_FILE: recipe.devices(apart, gguf_files()),
     }
     in_the_way = [*_in_the_way(folder, texts, made.settings(), known_text)]
     if in_the_way and not force:

@@ -83,6 +83,7 @@ _WHISPER_SOURCE = {
     "estimated": "0.2 to 0.4 GB beside the weights",
 }
 
+
 def others() -> Iterator[Candidate]:
     """All but Whisper on CTranslate2."""
     zipformer = Footprint(

@@ -105,10 +105,15 @@ def command(choice: Choice, files: Files = NO_FILES) -> tuple[str, ...]:
     return ("engine-server", "--role", str(choice.role), "--engine", in_container(choice))
 
 
-EXTRAS = {"pocket": "pocket", "csm": "transformers", "voxtral": "voxtral", "transformers-whisper": "transformers"}
+EXTRAS = {
+    "pocket": "pocket",
+    "csm": "transformers",
+    "voxtral": "voxtral",
+    "transformers-whisper": "transformers",
+}
 """Extras of an image that are not called as their engine is; these want torch as well."""
 
-TORCH = "torch==2.13.0"
+TORCH = "2.13.0"
 
 
 def _extras(choice: Choice) -> Iterator[str]:
@@ -156,6 +161,10 @@ def compose(plan: Plan, files: Files = NO_FILES) -> str:
             f"    command: {json.dumps(command(choice, files))}",
             f"    mem_limit: {memory_limit_mib(choice)}m",
         ]
+        if choice.engine == "llama-server":
+            lines.append(
+                "    image: ${LLAMA_IMAGE:?an image of llama.cpp's server, see docs/docker.md}"
+            )
         if extras := [*_extras(choice)]:
             lines += ["    build:", "      args:", *(f"        {extra}" for extra in extras)]
         # Compose joins lists: without the mark a service would have the base file's card as well.
