@@ -398,3 +398,47 @@ async def test_nobody_waits_for_a_hung_streams_end() -> None:
         await collect(stream, 1)
         assert asyncio.get_running_loop().time() - began < 0.4
         assert one.closed
+
+
+async def test_a_voice_that_waits_for_more_text_does_not_hang() -> None:
+    """The language model pauses in the middle of its answer."""
+    one, two = Stream(), Stream()
+    async with opened(Pool(one), Pool(two), role=Role.TTS, timeout_s=0.03) as stream:
+        stream.offer(Say(0, "Let me see."))
+        one.out.put(Audio(0, b"\0\0"))
+        events = asyncio.ensure_future(collect(stream, 3))
+        await asyncio.sleep(0.2)
+        assert not one.closed
+        stream.offer(Say(1, "…"))  # nothing to be heard of it
+        await asyncio.sleep(0.2)
+        assert not one.closed
+        stream.offer(Say(2, "It is four."))
+        one.out.put(Audio(2, b"\0\0"))
+        stream.flush(1)
+        one.out.put(Final(1, 3))
+        assert [type(e) for e in await events] == [Audio, Audio, Final]
+
+
+async def test_a_voice_that_gives_no_sound_of_the_next_piece_hangs() -> None:
+    one = Stream()
+    async with opened(Pool(one), role=Role.TTS, timeout_s=0.03) as stream:
+        stream.offer(Say(0, "Let me see."))
+        one.out.put(Audio(0, b"\0\0"))
+        stream.offer(Say(1, "It is four."))
+        events = await collect(stream, 2)
+        assert isinstance(events[1], EngineGone)
+        assert events[1].error.code == "tts_timed_out"
+
+
+async def test_whoever_takes_events_slowly_makes_no_engine_hang() -> None:
+    one, two = Stream(), Stream()
+    async with opened(Pool(one), Pool(two), role=Role.TTS, timeout_s=0.1) as stream:
+        stream.offer(Say(0, "A long answer."))
+        stream.flush(1)
+        one.out.put(Audio(0, b"\0\0"))
+        events = aiter(stream.events())
+        await anext(events)
+        await asyncio.sleep(0.3)  # the listener has enough for now
+        asyncio.get_running_loop().call_later(0.08, one.out.put, Final(1, 1))
+        assert isinstance(await anext(events), Final)
+        assert not one.closed

@@ -12,7 +12,6 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from duologue.core.audio import AudioFrame
 from duologue.core.capabilities import Role
 from duologue.core.errors import EngineError, EngineLost, EngineRefused
 from duologue.engines.breaker import Pace
@@ -26,6 +25,7 @@ from duologue.ports import (
     Event,
     Final,
     Offer,
+    Say,
     StreamOptions,
 )
 
@@ -167,7 +167,8 @@ class ResilientStream:
         self._role, self._key, self._options = role, key, options
         self._stream: EngineStream | None = None
         self._kept: list[Offer | int] = []  # offers, and flushes by id, since the last Final
-        self._owed = 0
+        self._flushes = 0  # that are not answered
+        self._silent: set[int] = set()  # pieces of which nothing was heard yet
         self._owed_since = 0.0
         self._sounded = False
         self._lost_at: float | None = None
@@ -200,8 +201,9 @@ class ResilientStream:
         self._kept.append(item)
         if len(self._kept) > MAX_KEPT_FRAMES:
             del self._kept[: MAX_KEPT_FRAMES // 4]
-        if not isinstance(item, AudioFrame):
+        if isinstance(item, Say) and any(map(str.isalnum, item.text)):
             self._owe()
+            self._silent.add(item.number)
         return True
 
     async def room(self) -> None:
@@ -213,6 +215,7 @@ class ResilientStream:
         """See `ports.EngineStream.flush`."""
         self._kept.append(flush_id)
         self._owe()
+        self._flushes += 1
         if self._stream is not None:
             self._stream.flush(flush_id)
 
@@ -240,31 +243,35 @@ class ResilientStream:
             await stream.aclose(cancel=cancel)
 
     async def _event(self, source: AsyncIterator[Event]) -> Event | None:
-        """The next event; `EngineGone` where one is owed and does not come; None at the end."""
+        """The next event; `EngineGone` where one is owed and does not come; None at the end.
+
+        Time counts only while it is waited for: whoever takes events slowly makes no engine hang.
+        """
         loop = asyncio.get_running_loop()
-        limit_s = self._pool.limit_s(self._link)
+        limit_s, asked_s, is_late = self._pool.limit_s(self._link), loop.time(), False
         while True:
-            waited_from = self._owed_since if self._owed else loop.time()
-            is_late = loop.time() >= waited_from + limit_s
-            until = loop.time() + GRACE_S if is_late else waited_from + limit_s
+            since_s = max(self._owed_since, asked_s) if self._is_owed else loop.time()
             try:
-                async with asyncio.timeout_at(until):
+                async with asyncio.timeout_at(
+                    loop.time() + GRACE_S if is_late else since_s + limit_s
+                ):
                     event = await anext(source)
             except StopAsyncIteration:
-                if self._owed and self._stream is not None:
+                if self._is_owed and self._stream is not None:
                     return EngineGone(_ended_early(self._role, self._link.name))
                 return None
             except TimeoutError:
-                if is_late and self._owed:
+                if is_late and self._is_owed:
                     return EngineGone(_timed_out(self._role, self._link.name, limit_s))
+                is_late = self._is_owed and loop.time() >= since_s + limit_s
             else:
-                self._came(event, loop.time())
+                self._came(event, loop.time(), since_s)
                 return event
 
-    def _came(self, event: Event, now_s: float) -> None:
+    def _came(self, event: Event, now_s: float, since_s: float) -> None:
         if isinstance(event, Final | Audio):
-            if self._owed:
-                self._pool.answered(self._link, now_s - self._owed_since)
+            if self._is_owed:
+                self._pool.answered(self._link, now_s - since_s)
             if self._lost_at is not None:
                 self._pool.delays_s.append(now_s - self._lost_at)
                 self._lost_at = None
@@ -274,9 +281,11 @@ class ResilientStream:
         if isinstance(event, Final):
             at = self._kept.index(event.id) if event.id in self._kept else -1
             done, self._kept = self._kept[: at + 1], self._kept[at + 1 :]
-            self._owed -= sum(1 for item in done if not isinstance(item, AudioFrame))
+            self._flushes -= sum(isinstance(item, int) for item in done)
+            self._silent -= {item.number for item in done if isinstance(item, Say)}
             self._sounded = False
         elif isinstance(event, Audio):
+            self._silent = {number for number in self._silent if number > event.number}
             self._sounded = True
 
     async def _fall_back(self, error: EngineError) -> bool:
@@ -316,10 +325,15 @@ class ResilientStream:
                 continue
             at += 1
 
+    @property
+    def _is_owed(self) -> bool:
+        """Something must come: a piece's first sound, or the answer to a flush. A piece that sounds may be all there
+        is, until the language model has more."""
+        return bool(self._flushes or self._silent)
+
     def _owe(self) -> None:
-        if not self._owed:
+        if not self._is_owed:
             self._owed_since = _now_s()
-        self._owed += 1
 
 
 def _now_s() -> float:
