@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from duologue.app.house import House, build
+from duologue.core.errors import EngineUnavailable, SetupError, first_of
 from duologue.engines.pool_ladder import LadderPool
 from duologue.settings import Settings
 
@@ -80,3 +81,29 @@ async def test_an_engine_may_have_smaller_ones_below_it() -> None:
 def test_models_stand_in_the_order_of_preference(setting: str, names: list[str]) -> None:
     house = build(Settings(llm=setting, llm_url="http://ignored/v1"))
     assert [s.name for s in house.engine_states() if s.role == "llm"] == names
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(llm_url="http://me:PASSWORD@127.0.0.1:9/v1?api_key=PASSWORD"),
+        Settings(llm="openai:http://me:PASSWORD@127.0.0.1:9/v1?key=PASSWORD|m"),
+        Settings(stt="openai-stt:http://127.0.0.1:9/v1|m?language=en", tts="fake-tts"),
+    ],
+)
+def test_names_that_are_told_hold_no_secret(settings: Settings) -> None:
+    told = " ".join(f"{s.name} {s.about}" for s in build(settings).engine_states())
+    assert "PASSWORD" not in told
+    assert "127.0.0.1:9/v1" in told
+
+
+def test_what_is_wrong_with_a_lower_rung_is_said_at_the_start() -> None:
+    with pytest.raises(SetupError):
+        build(Settings(engines="fake", stt="fake-stt > fake-stt:nonsense=1"))
+
+
+async def test_an_engine_that_cannot_be_loaded_is_named_where_another_has_rungs() -> None:
+    settings = fakes(stt="whisper:/nowhere@cpu", tts="fake-tts>fake-tts:tts_ms=5")
+    with pytest.raises(ExceptionGroup) as raised:
+        await build(settings).run(lambda: None)
+    assert isinstance(first_of(raised.value), EngineUnavailable)

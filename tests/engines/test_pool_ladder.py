@@ -15,7 +15,9 @@ from duologue.core.errors import (
     EngineLost,
     EngineOutOfMemory,
     EngineUnavailable,
+    SetupError,
 )
+from duologue.engines import pool_ladder
 from duologue.engines.chain import Link
 from duologue.engines.events import EventQueue
 from duologue.engines.pool_ladder import LadderPool, Rung
@@ -193,3 +195,36 @@ async def test_a_rung_below_that_cannot_be_loaded_is_passed_and_where_all_fail_t
         with pytest.raises(EngineUnavailable):
             await hear(pool)
         assert not pool.ready
+
+
+async def test_a_ladder_that_was_never_started_can_be_left() -> None:
+    async with ladder(Engine("large")) as pool:
+        assert not pool.ready
+
+
+async def test_a_rung_that_cannot_even_be_made_is_passed() -> None:
+    def wrong() -> Any:
+        raise SetupError("placement_invalid", "There is no such precision.")
+
+    large, tiny = Engine("large", shortages=2), Engine("tiny")
+    rungs = [Rung("large", lambda: large), Rung("wrong", wrong), Rung("tiny", lambda: tiny)]
+    async with LadderPool(rungs) as pool:
+        await pool.start()
+        assert await hear(pool) == "tiny"
+
+
+async def test_the_lowest_rung_is_tried_again_where_it_failed_once_at_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool_ladder, "AGAIN_S", 0.02)
+    slow = EngineUnavailable("engine_start_timed_out", "The disk is slow.")
+    small = Engine("small", slow)
+    async with ladder(Engine("large", shortages=2), small) as pool:
+        await pool.start()
+        with pytest.raises(EngineError):
+            await hear(pool)
+        small._load = None
+        async with asyncio.timeout(5):
+            while not pool.ready:  # noqa: ASYNC110 - it comes back at its own time
+                await asyncio.sleep(0.01)
+        assert await hear(pool) == "small"

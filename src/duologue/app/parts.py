@@ -8,6 +8,7 @@ ws://h:9000 an engine server elsewhere, at all addresses of that name.
 
 import asyncio
 import logging
+import re
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from duologue.engines import registry
 from duologue.engines.base import BlockingEngine, EngineSpec
 from duologue.engines.chain import Link
 from duologue.engines.endpoint.pool import EndpointsPool
-from duologue.engines.loading import bring_up
+from duologue.engines.loading import bring_up_apart
 from duologue.engines.managed_llm.rungs import Rung as MindRung
 from duologue.engines.managed_llm.rungs import RungResponder
 from duologue.engines.pool_inprocess import InProcessPool
@@ -145,19 +146,23 @@ def _part(role: Role, name: str, means: Means) -> Part:
     pool: Pool
     if name.startswith(ENDPOINTS):
         pool = EndpointsPool(role, [name], means.token)
-        return Part(role, name, f"an engine server at {name}", pool.start, pool)
+        shown = without_secrets(name)
+        return Part(role, shown, f"an engine server at {shown}", pool.start, pool)
     rungs = [rung.strip() for rung in name.split(">")]
     specs = [_spec(rung, role, means.models) for rung in rungs]
     spec = specs[0][0]
     if len(rungs) == 1:
         pool = _pool(*specs[0])
     else:
-        first, *lower = (
-            Rung(rung, partial(_apart if number else _pool, *found))
+        for lower, argument in specs[1:]:
+            lower.make(argument)  # what is wrong with it is said now, and not when memory runs out
+        first, *others = (
+            Rung(without_secrets(rung), partial(_apart if number else _pool, *found))
             for number, (rung, found) in enumerate(zip(rungs, specs, strict=True))
         )
-        pool = LadderPool([first, *lower])
-    return Part(role, name, spec.about, pool.start, pool, ram_mib=spec.capabilities.ram_mib)
+        pool = LadderPool([first, *others])
+    shown, ram_mib = without_secrets(name), spec.capabilities.ram_mib
+    return Part(role, shown, spec.about, pool.start, pool, ram_mib=ram_mib)
 
 
 def _spec(name: str, role: Role, folder: Path) -> tuple[EngineSpec, str]:
@@ -190,7 +195,7 @@ def responders(settings: Settings) -> list[Part]:
 
         remote = OpenAIResponder(settings.llm_url, settings.llm_model, settings.llm_api_key)
         about = f"{settings.llm_model or 'the first model'} at {settings.llm_url}"
-        return [_responder("openai", about, remote)]
+        return [_responder("openai", without_secrets(about), remote)]
     return [_model(name, settings) for name in names.llm(settings)]
 
 
@@ -199,9 +204,10 @@ def _model(name: str, settings: Settings) -> Part:
     about = _spec(rungs[0], Role.LLM, settings.models_folder)[0].about
     if len(rungs) == 1:
         return _responder(name, about, _mind(name, settings))
-    return _responder(
-        name, about, RungResponder([MindRung(r, partial(_mind, r, settings)) for r in rungs])
-    )
+    for rung in rungs[1:]:
+        _mind(rung, settings)  # what is wrong with it is said now
+    minds = [MindRung(without_secrets(rung), partial(_mind, rung, settings)) for rung in rungs]
+    return _responder(name, about, RungResponder(minds))
 
 
 def _mind(name: str, settings: Settings) -> Any:
@@ -213,8 +219,9 @@ def _mind(name: str, settings: Settings) -> Any:
 
 
 def _responder(name: str, about: str, responder: Any) -> Part:
+    shown = without_secrets(name)
     return Part(
-        Role.LLM, name, about, lambda: load_here(responder), engine=responder, responder=responder
+        Role.LLM, shown, about, lambda: load_here(responder), engine=responder, responder=responder
     )
 
 
@@ -241,9 +248,21 @@ def turn_end(settings: Settings) -> Part | None:
     )
 
 
+_LOGIN = re.compile(r"(?<=://)[^/@|\s]*@")
+_QUERY = re.compile(r"(://[^|\s?]*)\?[^|\s]*")
+
+
+def without_secrets(text: str) -> str:
+    """A name without what an address in it may carry: who may log in, and keys in its query.
+
+    Names are logged, and told to everybody at `/ready`.
+    """
+    return _QUERY.sub(r"\1", _LOGIN.sub("", text))
+
+
 async def load_here(engine: Any) -> None:
     """Load an engine that lives in this process, and run it once."""
-    await asyncio.to_thread(bring_up, engine)
+    await bring_up_apart(engine)
 
 
 def resident_mib(*pids: int | str) -> int:

@@ -8,6 +8,9 @@ PROBE_FIRST_S = 0.5
 PROBE_MOST_S = 30.0
 """The wait doubles with each failure, up to this: an engine that is back is used again within half a minute."""
 
+SAME_S = 0.2
+"""Failures so close together are one: a process that dies takes all its streams with it."""
+
 STRIKES = 3
 """Failures in a row after which an engine is passed over even though another place of it lives."""
 
@@ -26,6 +29,7 @@ class Breaker:
 
     def __init__(self) -> None:
         self._probe_at_s: float | None = None
+        self._failed_at_s = float("-inf")
         self.failures = 0
 
     @property
@@ -40,6 +44,9 @@ class Breaker:
 
     def failed(self, now_s: float, *, has_spare: bool = False) -> None:
         """It broke, hung, or a trial of it failed; one with another place to work in is given `STRIKES`."""
+        if now_s - self._failed_at_s < SAME_S:
+            return
+        self._failed_at_s = now_s
         wait_s = min(PROBE_MOST_S, PROBE_FIRST_S * 2.0 ** min(self.failures, 16))
         self.failures += 1
         if not has_spare or self.failures >= STRIKES:
@@ -48,6 +55,7 @@ class Breaker:
     def succeeded(self) -> None:
         """It answered."""
         self._probe_at_s, self.failures = None, 0
+        self._failed_at_s = float("-inf")
 
 
 class Pace:

@@ -57,6 +57,7 @@ class Link:
         self.breaker = Breaker()
         self.lost = 0
         self.refused = 0
+        self.watchers: set[Callable[[], None]] = set()
 
     @property
     def rests(self) -> bool:

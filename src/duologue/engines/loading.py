@@ -1,5 +1,8 @@
 """Bringing an engine up: whatever its library raises comes out as an error that says whose move it is."""
 
+import asyncio
+import contextlib
+import threading
 from typing import Protocol
 
 from duologue.core.errors import DuologueError, EngineError, EngineUnavailable
@@ -27,6 +30,34 @@ def bring_up(engine: Loadable) -> None:
         engine.warm_up()
     except Exception as error:  # the outer wall of a library: its kinds of error are its own
         raise as_engine_error(error) from error
+
+
+async def bring_up_apart(engine: Loadable) -> None:
+    """The same in a thread of its own, which ends with the process: whoever is cancelled meanwhile need not wait.
+
+    Raises:
+        EngineError: as `bring_up`.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[EngineError | None] = loop.create_future()
+
+    def tell(error: EngineError | None) -> None:
+        if not done.done():
+            done.set_result(error)
+
+    def work() -> None:
+        error = None
+        try:
+            bring_up(engine)
+        except EngineError as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody asks any more
+            loop.call_soon_threadsafe(tell, error)
+
+    threading.Thread(target=work, name="engine-load", daemon=True).start()
+    error = await done
+    if error is not None:
+        raise error
 
 
 def as_engine_error(error: BaseException) -> EngineError:

@@ -77,7 +77,7 @@ class PipedStream:
 
     async def room(self) -> None:
         """See the port."""
-        if not self._ended.is_set():
+        if not (self._ended.is_set() or self.is_cancelled):
             self._room.clear()
             await self._room.wait()
 
@@ -96,6 +96,7 @@ class PipedStream:
         if cancel:
             self.is_cancelled = True
             self._events.close()
+            self._room.set()
             if not self._ended.is_set():
                 asyncio.get_running_loop().call_later(HUNG_S, self._peer.check, self._number)
             return

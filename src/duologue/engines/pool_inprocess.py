@@ -7,7 +7,7 @@ from duologue.core.capabilities import Capabilities, Role
 from duologue.core.errors import AtCapacity, EngineError
 from duologue.engines.base import BlockingEngine, Flush, NativeEngine
 from duologue.engines.events import EventQueue
-from duologue.engines.loading import bring_up
+from duologue.engines.loading import bring_up_apart
 from duologue.engines.threads import StreamThread
 from duologue.ports import EngineStream, Event, Offer, StreamOptions
 
@@ -41,7 +41,7 @@ class InProcessPool:
 
     async def start(self) -> None:
         """Load the engine and run it once."""
-        await asyncio.to_thread(bring_up, self.engine)
+        await bring_up_apart(self.engine)
 
     async def aclose(self) -> None:
         """Give the engine back; streams that are open are lost."""
@@ -152,7 +152,7 @@ class _ThreadedStream:
         return self._thread.put(item)
 
     async def room(self) -> None:
-        if not self._done.is_set():
+        if not (self._done.is_set() or self._thread.inbox.cancelled):
             self._room.clear()
             await self._room.wait()
 
@@ -166,6 +166,7 @@ class _ThreadedStream:
         self._thread.close(cancel=cancel)
         if cancel:
             self._events.close()
+            self._room.set()
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._done.wait()

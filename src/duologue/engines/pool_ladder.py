@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from duologue.core.capabilities import Capabilities, Role
-from duologue.core.errors import EngineError, EngineLost, EngineOutOfMemory
+from duologue.core.errors import DuologueError, EngineError, EngineLost, EngineOutOfMemory
+from duologue.engines.loading import as_engine_error
 from duologue.engines.pool_inprocess import at_capacity
 from duologue.ports import EngineStream, StreamOptions
 
@@ -25,6 +26,10 @@ SHORTAGES = 2
 """So many within `WITHIN_S` make a rung too high; a single one may be somebody else's doing, and costs streams."""
 
 WITHIN_S = 60.0
+
+AGAIN_S = 1.0
+AGAIN_MOST_S = 30.0
+"""The wait before the lowest rung is tried again that could not be loaded at work, doubling up to the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +63,15 @@ class LadderPool:
         self._too_high = asyncio.Event()
         self._error: EngineError | None = None
         self._tasks = asyncio.TaskGroup()
+        self._life: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "LadderPool":
         await self._tasks.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._life.cancel()
+        if self._life is not None:
+            self._life.cancel()
         await self._tasks.__aexit__(None, None, None)
 
     @property
@@ -143,33 +150,51 @@ class LadderPool:
         return stream
 
     async def _live(self) -> None:
-        """One rung after the other, each from its load until memory ran out on it."""
+        """One rung after the other, each from its load until memory ran out on it; the lowest for ever."""
         for number, rung in enumerate(self._rungs):
             self.rung = number
-            async with rung.make() as pool:
-                if await self._load(pool, rung):
-                    await self._too_high.wait()
-                    log.warning("! %s: memory ran out twice; it is given up", rung.name)
-                    self._pool, self._last_pool = None, pool
+            if await self._stand_on(rung):
+                continue
+            wait_s = AGAIN_S
+            while self._error is not None and self._last_pool is not None:
+                await asyncio.sleep(wait_s)  # it worked before, and may again
+                wait_s = min(2 * wait_s, AGAIN_MOST_S)
+                await self._stand_on(rung)
             if self._error is not None:
                 return
 
-    async def _load(self, pool: Any, rung: Rung) -> bool:
-        """Whether it is up; where nothing below it is worth trying, `_error` says why."""
+    async def _stand_on(self, rung: Rung) -> bool:
+        """Load it and stay on it as long as it bears; whether the next is to be tried."""
         try:
-            await pool.start()
-        except EngineError as error:
-            log.warning("! %s cannot be loaded: %s", rung.name, error)
-            may_fit = isinstance(error, EngineOutOfMemory) or self._last_pool is not None
-            if self.rung + 1 == len(self._rungs) or not may_fit:
-                self._error = error
-                self._too_high.clear()
-                self._moved.set()
-            return False
-        self._pool, self._limit = pool, None
+            made = rung.make()
+        except DuologueError as error:
+            return self._refuse(as_engine_error(error), rung)
+        async with made as pool:
+            try:
+                await pool.start()
+            except EngineError as error:
+                return self._refuse(error, rung)
+            self._is_on(pool, rung)
+            await self._too_high.wait()
+            log.warning("! %s: memory ran out twice; it is given up", rung.name)
+            self._pool, self._last_pool = None, pool
+        return True
+
+    def _refuse(self, error: EngineError, rung: Rung) -> bool:
+        """This rung cannot be had; whether one below is worth trying. `_error` is set where none is."""
+        log.warning("! %s cannot be loaded: %s", rung.name, error)
+        may_fit = isinstance(error, EngineOutOfMemory) or self._last_pool is not None
+        if self.rung + 1 < len(self._rungs) and may_fit:
+            return True
+        self._error = error
+        self._too_high.clear()
+        self._moved.set()
+        return False
+
+    def _is_on(self, pool: Any, rung: Rung) -> None:
+        self._pool, self._limit, self._error = pool, None, None
         self._recent_s.clear()
         self._too_high.clear()
         self._moved.set()
         if self.rung:
             log.warning("= %s is used from now on", rung.name)
-        return True

@@ -56,6 +56,7 @@ class SubprocessPool:
         ]
         self._tasks = asyncio.TaskGroup()
         self._revivals: set[asyncio.Task[None]] = set()
+        self._starts: dict[_Child, asyncio.Task[EngineError | None]] = {}
         self._is_up = False
 
     async def __aenter__(self) -> "SubprocessPool":
@@ -69,8 +70,8 @@ class SubprocessPool:
     async def aclose(self) -> None:
         """Hang up on all processes; streams that are open are lost."""
         self._is_up = False
-        for revival in self._revivals:
-            revival.cancel()
+        for task in (*self._revivals, *self._starts.values()):
+            task.cancel()
         for child in self._children:
             child.stop()
 
@@ -122,8 +123,31 @@ class SubprocessPool:
     async def open(self, role: Role, key: str, options: StreamOptions) -> EngineStream:
         """See `ports.EnginePool.open`. Waits only where every process is being started again."""
         child = self._choose(role, key)
-        await child.start(self._tasks)
+        await self._started(child)
         return child.open(key, options)
+
+    async def _started(self, child: "_Child") -> None:
+        """Have it started, unless it is there. The start belongs to the pool: it goes on though who waits gives up.
+
+        Raises:
+            EngineError: it cannot be, or the pool is closed.
+        """
+        if child.is_ready:
+            return
+        if not self._is_up:
+            raise self._closed()
+        task = self._starts.get(child)
+        if task is None:
+            task = self._tasks.create_task(child.try_start(self._tasks), name="engine-start")
+            self._starts[child] = task
+            task.add_done_callback(lambda _: self._starts.pop(child, None))
+        await asyncio.wait([task])
+        error = self._closed() if task.cancelled() else task.result()
+        if error is not None:
+            raise error
+
+    def _closed(self) -> EngineLost:
+        return EngineLost("engine_closed", f"{self.spec.name} was closed.")
 
     def _choose(self, role: Role, key: str) -> "_Child":
         """The session's own process, unless that is gone, hangs or is full; then the least busy."""
@@ -152,7 +176,7 @@ class SubprocessPool:
             await asyncio.sleep(waits_s)
             log.warning("! %s: its process is gone, starting another", self.spec.name)
             try:
-                await child.start(self._tasks)
+                await self._started(child)
             except EngineError as error:
                 waits_s = min(max(1.0, waits_s * 2), RETRY_MOST_S)
                 log.warning("! %s again in %.0f s: %s", self.spec.name, waits_s, error)
@@ -197,6 +221,14 @@ class _Child:
     def pid(self) -> int | None:
         """Of the process, while it lives."""
         return self._process.pid if self._process is not None and self.is_ready else None
+
+    async def try_start(self, tasks: asyncio.TaskGroup) -> EngineError | None:
+        """Start it; why not, instead of an error that would end the group of tasks."""
+        try:
+            await self.start(tasks)
+        except EngineError as error:
+            return error
+        return None
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Start it, unless it is there.

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from duologue.core.capabilities import Role
-from duologue.core.errors import EngineError, EngineLost, EngineRefused
+from duologue.core.errors import AtCapacity, EngineError, EngineLost, EngineRefused
 from duologue.engines.breaker import Pace
 from duologue.engines.chain import Link, Search
 from duologue.engines.threads import engine_bug
@@ -75,8 +75,22 @@ class ResilientPool:
         self._timeout_s = owed_timeout_s
         self._keeps_pace = keeps_pace
         self._paces: dict[Link, Pace] = {}
+        self._last_answer_s: dict[Link, float] = {}
         self._trials: set[Link] = set()
         self._looking = asyncio.Event()
+
+    def last_answer_s(self, link: Link) -> float:
+        """When any stream of it last got something: a queue moves on, and is no hang."""
+        return self._last_answer_s.get(link, 0.0)
+
+    def moved(self, link: Link) -> None:
+        """It gave something to somebody."""
+        self._last_answer_s[link] = _now_s()
+
+    @property
+    def patience_s(self) -> float:
+        """Longest wait however much an engine gives others."""
+        return self._timeout_s
 
     async def open(self, role: Role, key: str, options: StreamOptions) -> EngineStream:
         """A stream of the first engine that takes it; see `ports.EnginePool.open`."""
@@ -100,7 +114,8 @@ class ResilientPool:
     def failed(self, link: Link, error: EngineError) -> None:
         """It broke, hung or refused."""
         link.failed(error, asyncio.get_running_loop().time())
-        self._looking.set()
+        for wake in link.watchers:
+            wake()
 
     def _pace(self, link: Link) -> Pace:
         if link not in self._paces:
@@ -120,6 +135,11 @@ class ResilientPool:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._looking.clear()
+                for (
+                    chain
+                ) in self.chains.values():  # others may share the engines: the audio routes do
+                    for link in chain:
+                        link.watchers.add(self._looking.set)
                 waits_until = None
                 for role, link in self._resting():
                     at_s = link.breaker.probe_at_s or 0.0
@@ -137,7 +157,7 @@ class ResilientPool:
             (role, link)
             for role, chain in self.chains.items()
             for link in chain
-            if link.breaker.is_open and link not in self._trials
+            if len(chain) > 1 and link.breaker.is_open and link not in self._trials
         ]
 
     async def _try_out(self, role: Role, link: Link) -> None:
@@ -145,6 +165,8 @@ class ResilientPool:
         began_s = now_s()
         try:
             await try_out(link.pool, role, self._timeout_s)
+        except AtCapacity:  # it is at work: as good as before
+            link.worked()
         except Exception as error:  # noqa: BLE001 - the outer wall of a trial: the server goes on without the engine
             known = engine_bug(error)
             log.info("~ %s %s still fails: %s", role, link.name, known)
@@ -171,6 +193,8 @@ class ResilientStream:
         self._silent: set[int] = set()  # pieces of which nothing was heard yet
         self._owed_since = 0.0
         self._sounded = False
+        self._is_full = False  # it had no room for the last offer
+        self._again: deque[Offer | int] = deque()  # what another engine must still be offered again
         self._lost_at: float | None = None
         self.rate_hz = 0
 
@@ -196,8 +220,14 @@ class ResilientStream:
 
     def offer(self, item: Offer) -> bool:
         """See `ports.EngineStream.offer`."""
-        if self._stream is not None and not self._stream.offer(item):
+        if self._again:
+            self._again.append(item)
+        elif self._stream is not None and not self._stream.offer(item):
+            if not self._is_full:
+                self._owe()
+                self._is_full = True
             return False
+        self._is_full = False
         self._kept.append(item)
         if len(self._kept) > MAX_KEPT_FRAMES:
             del self._kept[: MAX_KEPT_FRAMES // 4]
@@ -216,7 +246,9 @@ class ResilientStream:
         self._kept.append(flush_id)
         self._owe()
         self._flushes += 1
-        if self._stream is not None:
+        if self._again:
+            self._again.append(flush_id)
+        elif self._stream is not None:
             self._stream.flush(flush_id)
 
     async def events(self) -> AsyncIterator[Event]:
@@ -239,6 +271,7 @@ class ResilientStream:
     async def aclose(self, *, cancel: bool = False) -> None:
         """See `ports.EngineStream.aclose`."""
         stream, self._stream = self._stream, None
+        self._again.clear()
         if stream is not None:
             await stream.aclose(cancel=cancel)
 
@@ -250,25 +283,33 @@ class ResilientStream:
         loop = asyncio.get_running_loop()
         limit_s, asked_s, is_late = self._pool.limit_s(self._link), loop.time(), False
         while True:
+            self._offer_again()
             since_s = max(self._owed_since, asked_s) if self._is_owed else loop.time()
+            until_s = loop.time() + GRACE_S if is_late else self._until_s(since_s, limit_s)
+            if self._again:
+                until_s = min(until_s, loop.time() + GRACE_S)
             try:
-                async with asyncio.timeout_at(
-                    loop.time() + GRACE_S if is_late else since_s + limit_s
-                ):
+                async with asyncio.timeout_at(until_s):
                     event = await anext(source)
             except StopAsyncIteration:
-                if self._is_owed and self._stream is not None:
+                if self._stream is not None:  # nobody has closed it
                     return EngineGone(_ended_early(self._role, self._link.name))
                 return None
             except TimeoutError:
                 if is_late and self._is_owed:
                     return EngineGone(_timed_out(self._role, self._link.name, limit_s))
-                is_late = self._is_owed and loop.time() >= since_s + limit_s
+                is_late = self._is_owed and loop.time() >= self._until_s(since_s, limit_s)
             else:
                 self._came(event, loop.time(), since_s)
                 return event
 
+    def _until_s(self, since_s: float, limit_s: float) -> float:
+        """When it hangs: it gave nobody anything for its limit, or us nothing for the longest."""
+        moved_s = max(since_s, self._pool.last_answer_s(self._link))
+        return min(moved_s + limit_s, since_s + self._pool.patience_s)
+
     def _came(self, event: Event, now_s: float, since_s: float) -> None:
+        self._pool.moved(self._link)
         if isinstance(event, Final | Audio):
             if self._is_owed:
                 self._pool.answered(self._link, now_s - since_s)
@@ -291,6 +332,7 @@ class ResilientStream:
     async def _fall_back(self, error: EngineError) -> bool:
         """Take the work up elsewhere; False if nobody is left, or it cannot be continued."""
         broken, self._stream = self._stream, None
+        self._again.clear()
         link, self._lost_at = self._link, _now_s()
         log.warning("! %s %s: %s", self._role, link.name, error)
         if broken is not None:
@@ -306,30 +348,31 @@ class ResilientStream:
             stream = await self._open()
         except EngineError:
             return False
-        await self._offer_again(stream)
         self._stream, self.rate_hz = stream, stream.rate_hz
+        self._again, self._is_full = deque(self._kept), False
+        self._offer_again()
         self._pool.fallbacks += 1
         log.info("= %s: %s has taken over, with nothing lost", self._role, self._link.name)
         self._owed_since = _now_s()
         return True
 
-    async def _offer_again(self, stream: EngineStream) -> None:
-        """Everything kept, and what is kept meanwhile; between the last and its return nothing can be."""
-        at = 0
-        while at < len(self._kept):
-            item = self._kept[at]
+    def _offer_again(self) -> None:
+        """As much of what was kept as the engine takes now: it takes no more while nobody takes what it says."""
+        stream = self._stream
+        while self._again and stream is not None:
+            item = self._again[0]
             if isinstance(item, int):
                 stream.flush(item)
             elif not stream.offer(item):
-                await stream.room()
-                continue
-            at += 1
+                return
+            self._again.popleft()
+            self._owed_since = _now_s()
 
     @property
     def _is_owed(self) -> bool:
         """Something must come: a piece's first sound, or the answer to a flush. A piece that sounds may be all there
         is, until the language model has more."""
-        return bool(self._flushes or self._silent)
+        return bool(self._flushes or self._silent or self._is_full or self._again)
 
     def _owe(self) -> None:
         if not self._is_owed:

@@ -14,6 +14,7 @@ from typing import Any
 from duologue.core.capabilities import Capabilities
 from duologue.core.errors import AtCapacity, EngineError, EngineLost, EngineRefused
 from duologue.engines.breaker import Breaker
+from duologue.engines.threads import engine_bug
 from duologue.ports import Delta, Prompt, Responder
 
 log = logging.getLogger("duologue.engines")
@@ -66,10 +67,11 @@ class ResponderChain:
                     async for delta in deltas:
                         has_begun = True
                         yield delta
-                except EngineError as error:
+                except Exception as bug:
+                    error = engine_bug(bug)
                     self._failed(link, error, now_s())
                     if has_begun or is_last:
-                        raise
+                        raise error from bug
                     log.warning("! llm %s: %s The next model is asked.", link.name, error)
                     self.fallbacks += 1
                     continue
