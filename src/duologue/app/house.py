@@ -110,13 +110,13 @@ class House:
         for number, part in enumerate(order, 1):
             log.info("~ %s %s is loading (%d of %d)", part.role, part.name, number, len(order))
             try:
-                await part.bring_up()
+                await part.bring_up(has_other=self._has_other(part))
             except EngineError as error:
                 if not (part.is_optional or self._has_other(part)):
                     raise
                 log.warning("! %s %s cannot be used: %s", part.role, part.name, error)
         for part in self.parts:
-            if part.state == "ready" and part.pool is not None:
+            if part.pool is not None and (part.state == "ready" or part.is_elsewhere):
                 self.chains[part.role].append(Link(part.name, part.pool))
             if part.state == "ready" and part.responder is not None:
                 self.models.append(LlmLink(part.name, part.responder))
@@ -139,7 +139,9 @@ class House:
             wait_s = min(2 * wait_s, FIRST_TURN_AGAIN_MOST_S)
 
     def _has_other(self, failed: Part) -> bool:
-        return any(p.role == failed.role and p.state != "failed" for p in self.parts)
+        """Another may do the same, and is not known to fail."""
+        others = [p for p in self.parts if p is not failed]
+        return any(p.role == failed.role and p.state != "failed" for p in others)
 
     def engine_states(self) -> list[EngineState]:
         """For `/ready`, `/v1/health` and the metrics."""

@@ -9,6 +9,8 @@ from duologue.core.placement import Placement
 from duologue.memory import probe
 from duologue.memory.watch import EngineUse
 
+SERVER = "server"
+
 
 def cards(visible: str | None) -> list[str]:
     """The GPUs that may be used, a line each; or why there are none. Blocks while the driver answers."""
@@ -21,19 +23,21 @@ def cards(visible: str | None) -> list[str]:
 
 
 def in_use(parts: Sequence[Part]) -> list[EngineUse]:
-    """Each engine that is up, once for each of its processes; those within the server carry its own number."""
-    return [use for part in parts if part.state == "ready" for use in _uses(part)]
+    """The server, with all that lives in it; each process of an engine that is up, and each engine on a card."""
+    server = EngineUse(name=SERVER, pid=os.getpid())
+    return [server, *(use for part in parts if part.state == "ready" for use in _uses(part))]
 
 
 def _uses(part: Part) -> Iterator[EngineUse]:
-    pids = part.pids or (os.getpid(),)
-    for pid in pids:
-        yield EngineUse(name=f"{part.role} {part.name}", pid=pid, card=_card(part))
+    card, name = _card(part), f"{part.role}:{part.name}"
+    pids = part.pids or ((os.getpid(),) if card is not None else ())
+    for number, pid in enumerate(pids, 1):
+        yield EngineUse(name=f"{name} {number}" if len(pids) > 1 else name, pid=pid, card=card)
 
 
 def _card(part: Part) -> int | None:
     """The GPU that its name asks for; the first where it only asks for one."""
-    rung = part.name.split(">")[getattr(part.place, "rung", 0)]
+    rung = part.name.split(">")[getattr(part.place, "rung", 0)].strip()
     try:
         place = Placement.parse(rung.partition(":")[2])
     except SetupError:

@@ -23,7 +23,7 @@ from duologue.core.errors import EngineError
 from duologue.engines import registry
 from duologue.engines.base import BlockingEngine, EngineSpec
 from duologue.engines.chain import Link
-from duologue.engines.endpoint.pool import EndpointsPool
+from duologue.engines.endpoint.pool import START_S, EndpointsPool
 from duologue.engines.loading import bring_up_apart
 from duologue.engines.managed_llm.rungs import Rung as MindRung
 from duologue.engines.managed_llm.rungs import RungResponder
@@ -41,6 +41,9 @@ Pool = InProcessPool | SubprocessPool | LadderPool | EndpointsPool
 """Each is used as `async with`, and then started."""
 
 ENDPOINTS = ("ws://", "wss://")
+
+LENT_PATIENCE_S = 3.0
+"""Longest wait at the start for an engine server, where another engine can begin without it: it joins later."""
 
 
 @dataclass(slots=True)
@@ -61,8 +64,16 @@ class Part:
     measured_mib: int | None = None
     responder: Responder | None = None
 
-    async def bring_up(self) -> None:
+    @property
+    def is_elsewhere(self) -> bool:
+        """It lives behind an address: it may come, and go, and come back by itself."""
+        return isinstance(self.pool, EndpointsPool)
+
+    async def bring_up(self, *, has_other: bool = False) -> None:
         """Load it and run it once; a failure is kept, and raised.
+
+        Args:
+            has_other: another can do the same, so nobody waits long for a server that is not there.
 
         Raises:
             EngineError: it cannot run here.
@@ -70,7 +81,10 @@ class Part:
         began, self.state = time.monotonic(), "loading"
         before_mib = resident_mib("self")
         try:
-            await self.start()
+            if isinstance(self.pool, EndpointsPool):
+                await self._find(self.pool, LENT_PATIENCE_S if has_other else START_S)
+            else:
+                await self.start()
         except EngineError as error:
             self.state, self.error = "failed", str(error)
             raise
@@ -89,6 +103,11 @@ class Part:
         elif (close := getattr(self.engine, "close", None)) is not None:
             await asyncio.to_thread(close)
 
+    @staticmethod
+    async def _find(pool: EndpointsPool, patience_s: float) -> None:
+        log.info("~ its server is waited for, %g s at most", patience_s)
+        await pool.start(patience_s)
+
     @property
     def pids(self) -> tuple[int, ...]:
         """Its own processes, where it has any."""
@@ -101,22 +120,32 @@ class Part:
 
     def told(self, link: Link | LlmLink | None) -> EngineState:
         """What is told of it; `link` is its place in its chain, once it has one."""
+        state, error = self._state()
         return EngineState(
             role=self.role,
             name=self.name,
-            state=self.state,
+            state=state,
             about=self.about,
             took_s=self.took_s,
-            error=self.error,
-            resting=link is not None and link.breaker.is_open,
+            error=error,
+            resting=link is not None and link.rests,
             lost=link.lost if link is not None else 0,
-            streams=self.pool.streams if self.state == "ready" and self.pool is not None else None,
+            streams=self.pool.streams if state == "ready" and self.pool is not None else None,
             restarts=getattr(self.place, "restarts", 0),
             rung=getattr(self.place, "rung", 0),
             out_of_memory=getattr(self.place, "shortages", 0),
             pids=list(self.pids),
             ram_mib=self.measured_mib,
         )
+
+    def _state(self) -> tuple[str, str | None]:
+        """How it is, and why it failed; what is elsewhere comes and goes."""
+        if not isinstance(self.pool, EndpointsPool) or self.state not in ("ready", "failed"):
+            return self.state, self.error
+        if self.pool.ready:
+            return "ready", None
+        told = next((s.error for s in self.pool.states() if s.error), "")
+        return "failed", told or self.error
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,8 @@ def _banner(house: "House", address: str) -> None:
             name = part.name.partition(":")[0]
             grade = GRADES.get(name, part.about)
             lines.append(f"  {verbs[part.role]:12s}{name} ({grade})")
-    if any(part.name == "pocketsphinx" for part in house.parts):
+    ears = next((p.name for p in house.parts if p.role == "stt" and p.state == "ready"), "")
+    if ears == "pocketsphinx":
         lines.append(
             "  conversation-grade hearing: make setup EXTRAS=whisper, .venv/bin/duologue models pull base, "
             "then --stt whisper:base,pocketsphinx (README: Better ears)"

@@ -77,6 +77,7 @@ class ResilientPool:
         self._paces: dict[Link, Pace] = {}
         self._last_answer_s: dict[Link, float] = {}
         self._trials: set[Link] = set()
+        self._used: dict[Role, Link] = {}
         self._looking = asyncio.Event()
 
     def last_answer_s(self, link: Link) -> float:
@@ -105,6 +106,15 @@ class ResilientPool:
     def limit_s(self, link: Link) -> float:
         """Longest wait for what this engine owes."""
         return self._pace(link).limit_s if self._keeps_pace else self._timeout_s
+
+    def opened(self, role: Role, link: Link) -> None:
+        """A stream begins on it: it is said when that is another than before."""
+        first = self.chains[role][0]
+        if link is not first:
+            self.fallbacks += 1
+        if link is not self._used.get(role, first):
+            log.warning("= %s: %s is used from now on", role, link.name)
+        self._used[role] = link
 
     def answered(self, link: Link, took_s: float) -> None:
         """It gave what it owed."""
@@ -204,11 +214,9 @@ class ResilientStream:
         Raises:
             EngineError: none can; the last one's reason.
         """
-        first = self._pool.chains[self._role][0]
         self._stream = await self._open()
         self.rate_hz = self._stream.rate_hz
-        if self._link is not first:
-            self._pool.fallbacks += 1
+        self._pool.opened(self._role, self._link)
 
     async def _open(self) -> EngineStream:
         return await self._search.open(self._key, self._options, self._pool.failed)

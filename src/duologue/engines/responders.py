@@ -33,8 +33,13 @@ class LlmLink:
         self.breaker = Breaker()
         self.lost = 0
 
-    def rests(self, now_s: float) -> bool:
-        """It failed a moment ago; asked again, it is tried out by the next answer."""
+    @property
+    def rests(self) -> bool:
+        """It failed lately."""
+        return self.breaker.is_open
+
+    def is_passed_over(self, now_s: float) -> bool:
+        """It failed a moment ago; later it is tried out by the next answer."""
         at_s = self.breaker.probe_at_s
         return at_s is not None and now_s < at_s
 
@@ -56,7 +61,7 @@ class ResponderChain:
     async def respond(self, prompt: Prompt) -> AsyncIterator[Delta]:
         """See `ports.Responder.respond`."""
         now_s = asyncio.get_running_loop().time
-        order = sorted(self.links, key=lambda link: link.rests(now_s()))
+        order = sorted(self.links, key=lambda link: link.is_passed_over(now_s()))
         if not order:
             raise EngineLost("llm_missing", "No language model is up.")
         for number, link in enumerate(order):

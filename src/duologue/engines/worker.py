@@ -108,9 +108,11 @@ def _take_stdout() -> BinaryIO:
 
 def main(argv: list[str]) -> int:
     """Load, run once, then serve until standard input ends."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is the server's affair; it drains, then hangs up
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # sent to the whole group; the server drains, then hangs up
+        signal.signal(number, signal.SIG_IGN)
     role, wanted = Role(argv[0]), argv[1]
     level = int(argv[2]) if len(argv) > 2 else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")

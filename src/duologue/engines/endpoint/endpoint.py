@@ -106,7 +106,7 @@ class Endpoint:
         self.failures = max(1, self.failures)
 
     def _failed(self, error: EngineError) -> None:
-        if not self.failures:
+        if self.error is None or self.error.code != error.code:
             log.warning("! %s: %s", self._pool.role, error)
         self.error = error
         self._retry_at = self._pool.clock() + BACKOFF_S[min(self.failures, len(BACKOFF_S) - 1)]

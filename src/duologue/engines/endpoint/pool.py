@@ -168,9 +168,13 @@ class EndpointsPool:
     async def start(self, patience_s: float = START_S) -> None:
         """Connect to every server; return when one is ready, wait while none is.
 
+        Servers are looked for in the background from then on, also where this fails.
+
         Raises:
             EngineError: none was, for so long; or all there are will not have us.
         """
+        if self._keeping is None:
+            self._keeping = self._tasks.create_task(self._keep(), name=f"endpoints-{self.role}")
         if self._tls is None and any(url.startswith("wss") for url in self._urls):
             self._tls = await asyncio.to_thread(ssl.create_default_context)
         deadline = self.clock() + patience_s
@@ -185,8 +189,6 @@ class EndpointsPool:
             if self.clock() >= deadline:
                 raise errors[0] if errors else self._nobody()
             await asyncio.sleep(BACKOFF_S[0])
-        if self._keeping is None:
-            self._keeping = self._tasks.create_task(self._keep(), name=f"endpoints-{self.role}")
 
     async def open(self, role: Role, key: str, options: StreamOptions) -> PipedStream:
         """See `ports.EnginePool.open`. Waits only where every engine there is is being started again."""

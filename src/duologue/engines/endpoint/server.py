@@ -205,6 +205,7 @@ class EngineServer:
             status, error = refused
             if status is HTTPStatus.UNAUTHORIZED:
                 self.count("unauthorized")
+                log.warning("! somebody at %s came without the token", connection.remote_address)
             return _json(connection, status, refusal(error))
         if path == "/metrics":
             text = self._exposition.text()
