@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from duologue.app import parts
 from duologue.app.house import House, build
+from duologue.core.capabilities import Role
 from duologue.core.errors import EngineUnavailable, SetupError, first_of
 from duologue.engines.pool_ladder import LadderPool
 from duologue.settings import Settings
@@ -107,3 +109,16 @@ async def test_an_engine_that_cannot_be_loaded_is_named_where_another_has_rungs(
     with pytest.raises(ExceptionGroup) as raised:
         await build(settings).run(lambda: None)
     assert isinstance(first_of(raised.value), EngineUnavailable)
+
+
+async def test_an_engine_server_that_is_not_there_keeps_nobody_waiting_and_may_still_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parts, "LENT_PATIENCE_S", 0.05)
+    async with running(fakes(stt="ws://127.0.0.1:9,embedded")) as (house, ready):
+        await until(ready)
+        elsewhere, here = (s for s in house.engine_states() if s.role == "stt")
+        assert (elsewhere.state, elsewhere.resting) == ("failed", True)
+        assert "cannot be reached" in (elsewhere.error or "")
+        assert (here.state, here.resting) == ("ready", False)
+        assert [link.name for link in house.chains[Role.STT]] == [elsewhere.name, here.name]

@@ -440,3 +440,20 @@ async def test_whoever_takes_events_slowly_makes_no_engine_hang() -> None:
         asyncio.get_running_loop().call_later(0.08, one.out.put, Final(1, 1))
         assert isinstance(await anext(events), Final)
         assert not one.closed
+
+
+async def test_an_engine_that_is_not_there_is_not_tried_out_and_when_it_comes_it_is_used() -> None:
+    comes = Stream()
+    comes.out.put(Final(1, 16_000, ""))
+    first = Pool(comes)
+    first.ready = False
+    async with resilient_over(first, Pool()) as pool:
+        link = pool.chains[Role.STT][0]
+        link.breaker.failed(asyncio.get_running_loop().time() - 60)
+        pool.failed(link, EngineLost("lost", "Lost."))
+        await asyncio.sleep(2 * resilient.NOT_READY_S)
+        assert len(first.made) == 1
+        first.ready = True
+        async with asyncio.timeout(5):
+            while link.breaker.is_open:  # noqa: ASYNC110 - the trial comes at its own time
+                await asyncio.sleep(0.01)

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from duologue import settings
-from duologue.cli.gpu import table
+from duologue.cli.gpu import positive, table
 from duologue.core.capabilities import Role
 from duologue.core.errors import DuologueError, EngineUnavailable, SetupError
 from duologue.core.placement import Placement
@@ -23,6 +23,9 @@ from duologue.memory.watch import size
 
 STREAMS = 2
 SECONDS = 20.0
+
+MOST_STREAMS = 1_000
+"""More are a slip of the finger."""
 
 CHILD = "duologue.cli.calibrate_work"
 
@@ -46,11 +49,11 @@ def parser() -> argparse.ArgumentParser:
         help="as settings name them: whisper:base@cuda/int8, espeak (those of the settings)",
     )
     p.add_argument(
-        "--streams", type=_positive, default=STREAMS, help=f"at once, at the most ({STREAMS})"
+        "--streams", type=_count, default=STREAMS, help=f"at once, at the most ({STREAMS})"
     )
     p.add_argument(
         "--seconds",
-        type=float,
+        type=positive,
         default=SECONDS,
         help=f"of speech, in the longest piece of work ({SECONDS:g})",
     )
@@ -58,18 +61,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--write", action="store_true", help="keep the figures for `duologue plan`")
     p.add_argument(
         "--ballast-to",
-        type=float,
+        type=positive,
         metavar="GB",
         help="first fill the GPU until so much is free, as if it were a smaller one",
     )
     return p
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return number
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MOST_STREAMS):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number from 1 to {MOST_STREAMS}")
+    return int(text)
 
 
 def main(argv: list[str]) -> int:

@@ -1,14 +1,19 @@
-"""`duologue doctor`: what is installed, what works, what to do about the rest. Engines found are loaded and run."""
+"""`duologue doctor`: what is installed, what works, what to do about the rest.
+
+The engines that come with the server are loaded and run. The others need a model, a program or a server of
+somebody's choice: of them it says whether what they are made of is here, and asks nobody over the network.
+"""
 
 import argparse
 import asyncio
 import platform
+import shutil
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import Literal
 
 from duologue import __version__, settings
@@ -21,11 +26,29 @@ MARKS = {"works": "ok  ", "absent": "-   ", "broken": "FAIL"}
 
 NEEDED = {Role.VAD: "detect speech", Role.STT: "understand", Role.LLM: "answer", Role.TTS: "speak"}
 
+BUILT_IN = ("silero", "smart-turn", "pocketsphinx", "flite", "espeak", "skills")
+"""Engines that need nothing but the server, and perhaps a library of the system."""
+
 OPTIONAL_ENGINES = {
-    "whisper": "conversation-grade hearing",
     "smart-turn": "an ear for whether a speaker has finished",
     "flite": "the clearest embedded English voice",
 }
+
+
+PACKAGES = (
+    ("faster_whisper", "engine `whisper`: conversation-grade hearing", "whisper", "faster-whisper"),
+    ("sherpa_onnx", "engine `sherpa`", "sherpa", "sherpa-onnx"),
+    (
+        "transformers",
+        "engines `transformers`, `transformers-whisper`, `voxtral`, `csm`",
+        "transformers",
+        "transformers",
+    ),
+    ("kokoro_onnx", "engine `kokoro`", "kokoro", "kokoro-onnx"),
+    ("piper", "engine `piper`", "piper", "piper-tts"),
+    ("pocket_tts", "engine `pocket`", "pocket", "pocket-tts"),
+)
+"""Module, what for, extra, name as a distribution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +109,7 @@ async def _examine_engines() -> list[tuple[Role, Finding]]:
         (role, await _examine(role, name))
         for role in Role
         for name in registry.names(role)
-        if not name.startswith("fake-") and name != "openai"
+        if name in BUILT_IN
     ]
 
 
@@ -118,7 +141,10 @@ async def _examine(role: Role, name: str) -> Finding:
 
 def _look_around() -> Iterator[Finding]:
     yield _package("sounddevice", "sound card of `duologue talk`", "device")
-    yield _package("faster_whisper", "engine `whisper`", "whisper", "faster-whisper")
+    for package in PACKAGES:
+        yield _package(*package)
+    yield from _programs()
+    yield from _brought()
     yield _port(settings.Settings().port)
     keys = settings.listed(settings.variable("API_KEY"))
     text = f"{len(keys)} set" if keys else "none: the server binds to this machine only"
@@ -130,12 +156,34 @@ def _package(module: str, use: str, extra: str, name: str = "") -> Finding:
         found = version(name or module)
     except PackageNotFoundError:
         remedy = f"`pip install 'duologue[{extra}]'`"
-        if extra == "whisper":
+        if extra != "device":
             remedy = f"`make setup EXTRAS={extra}`, or {remedy}"
         return Finding(module, "absent", f"not installed ({use})", remedy)
     if module == "sounddevice":
         return _sound_card(found)
     return Finding(module, "works", f"{found} ({use})")
+
+
+def _programs() -> Iterator[Finding]:
+    """Servers of language models that we would start; they are looked for and not run."""
+    from duologue.engines.managed_llm.kinds import LLAMA_SERVER, OLLAMA, VLLM
+
+    for kind in (VLLM, LLAMA_SERVER, OLLAMA):
+        use = f"engine `{kind.binary}`"
+        if found := shutil.which(kind.binary):
+            yield Finding(kind.binary, "works", f"{found} ({use})")
+        else:
+            yield Finding(kind.binary, "absent", f"not found on PATH ({use})", kind.get_it)
+
+
+def _brought() -> Iterator[Finding]:
+    """Engines of other packages: what they need is theirs to say, when they are used."""
+    from duologue.engines import registry
+
+    for point in entry_points(group=registry.GROUP):
+        if not point.value.startswith("duologue."):
+            package = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+            yield Finding(f"engine {point.name}", "works", f"of {package}; not tried")
 
 
 def _sound_card(found: str) -> Finding:

@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import math
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -34,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--watch",
         nargs="?",
-        type=float,
+        type=positive,
         const=WATCH_S,
         metavar="SECONDS",
         help=f"again and again, until Ctrl-C ({WATCH_S:g})",
@@ -42,8 +44,36 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--json", action="store_true", help="for programs; with --watch a line each time"
     )
-    p.add_argument("--url", default=URL, help=f"a server to ask for its engines ({URL})")
+    p.add_argument(
+        "--url", type=_address, default=URL, help=f"a server to ask for its engines ({URL})"
+    )
     return p
+
+
+def positive(text: str) -> float:
+    """A finite number above 0, of a command line.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not (math.isfinite(number) and number > 0):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number above 0")
+    return number
+
+
+def _address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise argparse.ArgumentTypeError(f"'{text}' is no address like {URL}")
+    return text
 
 
 def main(argv: list[str]) -> int:

@@ -11,7 +11,7 @@ from duologue import settings
 from duologue.core.errors import DuologueError, SetupError
 from duologue.core.placement import Placement
 from duologue.engines.models import parcel, store
-from duologue.engines.models.forms import FORMS, LocalSource
+from duologue.engines.models.forms import FORMS, LocalSource, Source
 from duologue.engines.models.means import Means
 from duologue.engines.models.progress import Line, Progress
 from duologue.engines.models.sources import CATALOGUE, parse
@@ -137,7 +137,9 @@ def _pull(text: str, name: str, folder: Path, means: Means, *, again: bool) -> N
         source = LocalSource(str(Path(source.path).expanduser().resolve()))
     name = name or (text if known is not None else source.name)
     have = {model.name: model for model in store.installed(folder)}
-    if not again and name in have and have[name].source == str(source):
+    if not again and name in have:
+        if have[name].source != str(source):
+            raise _taken(have[name], source)
         place = store.find(name, folder)
         print(f"{name} is there already (--again fetches it anew): {place}")
         return
@@ -148,6 +150,15 @@ def _pull(text: str, name: str, folder: Path, means: Means, *, again: bool) -> N
     print(f"{name} is ready: {place}")
     if known is not None and known.use:
         print(f"use it: {known.use.replace(f':{text}', f':{name}').replace('FOLDER', str(place))}")
+
+
+def _taken(there: store.InstalledModel, source: Source) -> SetupError:
+    came = f"came from {there.source}" if there.source else "was placed by hand"
+    return SetupError(
+        "model_name_taken",
+        f"There is a model '{there.name}' already, which {came}, and not from {source}.",
+        remedy="Choose another name with --as, or say --again to have this one in its place.",
+    )
 
 
 def _progress() -> Progress:
@@ -227,7 +238,7 @@ def _remove(names: list[str], folder: Path, used: dict[str, list[str]]) -> None:
 
 
 def _verify(names: list[str], folder: Path, *, adopt: bool) -> int:
-    damaged = 0
+    damaged = []
     for name in names or [model.name for model in store.installed(folder)]:
         found = store.verify(name, folder)
         if found.state == "unrecorded" and adopt:
@@ -239,9 +250,10 @@ def _verify(names: list[str], folder: Path, *, adopt: bool) -> int:
             print(f"  {problem}")
         if found.strangers:
             print(f"  also there, and not of it: {', '.join(found.strangers)}")
-        damaged += found.state == "damaged"
+        if found.state == "damaged":
+            damaged.append(store.how_to_get(name, again=True))
     if damaged:
-        _note("Fetch what is damaged again: `duologue models pull … --again`.")
+        _note(f"Fetch what is damaged again: {', '.join(damaged)}.")
     return 1 if damaged else 0
 
 

@@ -8,9 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from duologue import settings
+from duologue.cli.gpu import positive
 from duologue.cli.plan_needs import gguf_files, needs
+from duologue.core.capabilities import Role
 from duologue.core.errors import SetupError
 from duologue.core.placement import Placement
+from duologue.engines.voices.espeak_voices import LANGUAGES
 from duologue.memory import known, notes, probe, recipe
 from duologue.memory.calibration_file import (
     FILE,
@@ -40,14 +43,20 @@ def parser() -> argparse.ArgumentParser:
     cards = p.add_mutually_exclusive_group()
     cards.add_argument("--vram", metavar="GB", help="think of one card of so much memory")
     cards.add_argument("--gpus", metavar="3x8|8,24", help="think of several; 0 for none")
-    p.add_argument("--ram", type=float, metavar="GB", help=f"free memory ({RAM_MIB // GIB})")
+    p.add_argument("--ram", type=positive, metavar="GB", help=f"free memory ({RAM_MIB // GIB})")
     p.add_argument("--cores", type=int, metavar="N", help=f"of the CPU ({CORES})")
     p.add_argument("--sessions", type=int, default=1, metavar="N", help="at a time (1)")
     p.add_argument("--context", type=int, default=4_096, metavar="TOKENS", help="of each (4096)")
-    p.add_argument("--language", default="", metavar="en,de", help="only these are spoken (any)")
+    p.add_argument(
+        "--language",
+        type=_languages,
+        default=(),
+        metavar="en,de",
+        help="only these are spoken (any)",
+    )
     goal = p.add_mutually_exclusive_group()
     goal.add_argument("--profile", choices=tuple(PROFILES), default="auto", help="(auto)")
-    goal.add_argument("--budget", type=float, metavar="GB", help="of all cards, no more")
+    goal.add_argument("--budget", type=positive, metavar="GB", help="of all cards, no more")
     p.add_argument(
         "--goal",
         choices=("balanced", "quality", "latency"),
@@ -68,19 +77,31 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def _languages(text: str) -> tuple[str, ...]:
+    """ISO-639 codes that somebody here speaks; espeak speaks most of them."""
+    found = tuple(code.lower() for code in settings.listed(text))
+    spoken = {code for c in known.CANDIDATES if c.role is Role.TTS for code in c.languages}
+    spoken.update(code for code in LANGUAGES if len(code) <= 3)
+    if strange := [code for code in found if code not in spoken]:
+        raise argparse.ArgumentTypeError(
+            f"'{strange[0]}' is no language that a voice is known for: {', '.join(sorted(spoken))}"
+        )
+    return found
+
+
 def main(argv: list[str]) -> int:
     """Plan, print, and write if told to."""
     command = parser()
     given = command.parse_args(argv)
-    if (given.ram is not None and given.ram <= 0) or (given.cores is not None and given.cores < 1):
-        command.error("a machine has memory and at least one core")
+    if given.cores is not None and given.cores < 1:
+        command.error("a machine has at least one core")
     goal = Goal(
         profile=given.profile,
         budget_mib=None if given.budget is None else round(given.budget * GIB),
         aim=given.goal,
         sessions=given.sessions,
         context_tokens=given.context,
-        languages=settings.listed(given.language),
+        languages=given.language,
         is_apart=given.apart,
     )
     machine, measured, reasons = _machine(given)
@@ -147,10 +168,23 @@ def _of_machine(made: Plan) -> str:
     cards = ", ".join(f"{gpu.name} ({_gb(gpu.free_mib)} free)" for gpu in machine.gpus)
     sessions = "1 session" if goal.sessions == 1 else f"{goal.sessions} sessions"
     wanted = goal.profile if goal.budget_mib is None else f"{_gb(goal.budget_mib)} of the cards"
+    kept = _context(made)
+    tokens = f"{goal.context_tokens} tokens"
+    if kept < goal.context_tokens:
+        tokens = (
+            f"{kept} tokens (of {goal.context_tokens} asked for: its language model knows no more)"
+        )
     return (
         f"{cards or 'no graphics card'}; {_gb(machine.ram_mib)} of memory, {machine.cores} cores. "
-        f"{sessions} of {goal.context_tokens} tokens, {wanted}, {goal.aim}."
+        f"{sessions} of {tokens}, {wanted}, {goal.aim}."
     )
+
+
+def _context(made: Plan) -> int:
+    """Tokens of context that a session gets of those asked for."""
+    wanted = made.goal.context_tokens
+    thinks = {choice.key for choice in made.choices if choice.role is Role.LLM}
+    return min((c.context(wanted) for c in known.CANDIDATES if c.key in thinks), default=wanted)
 
 
 def _of_choice(choice: Choice, standby: Sequence[str]) -> Iterator[str]:

@@ -43,6 +43,9 @@ when the engine has noticed, which may take seconds if it hangs."""
 MAX_KEPT_FRAMES = 4_000
 """Sound kept for a second attempt, about two minutes of one utterance; older sound is given up first."""
 
+NOT_READY_S = 0.5
+"""How often it is seen whether an engine that is being started again, or is elsewhere, has come back."""
+
 REMEMBERED_DELAYS = 512
 """Takeovers whose delay is remembered."""
 
@@ -153,6 +156,8 @@ class ResilientPool:
                 waits_until = None
                 for role, link in self._resting():
                     at_s = link.breaker.probe_at_s or 0.0
+                    if not link.pool.ready:  # there is nothing to try out yet
+                        at_s = now_s() + NOT_READY_S
                     if at_s <= now_s():
                         self._trials.add(link)
                         tasks.create_task(self._try_out(role, link), name=f"trial-{link.name}")

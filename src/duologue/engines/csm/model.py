@@ -14,9 +14,13 @@ from duologue.core.errors import EngineUnavailable
 from duologue.core.placement import Placement
 from duologue.engines.csm import codec
 from duologue.engines.csm.codec import Samples
+from duologue.engines.models.store import how_to_get
 from duologue.engines.torchkit import device as devices
 from duologue.engines.torchkit import host, loading, precision
 from duologue.engines.torchkit.device import Device
+
+KNOWN = "csm-1b"
+"""As the catalogue of models names it."""
 
 RATE_HZ = 24_000
 FRAME_SAMPLES = 1_920
@@ -131,7 +135,7 @@ def check(transformers: Any, folder: Path) -> None:
         raise EngineUnavailable(
             "csm_other_model",
             f"The model in {folder} is not CSM: its config.json says '{kind}'.",
-            remedy="Use sesame/csm-1b in Transformers' format; `duologue models list` shows names.",
+            remedy=f"Run {how_to_get(KNOWN)}; `duologue models list` shows names.",
         )
 
 

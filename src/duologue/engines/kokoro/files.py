@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from duologue.core.errors import EngineUnavailable
 from duologue.core.placement import Placement
+from duologue.engines.models.store import how_to_get
 from duologue.engines.voices import model_files
 
 STYLE = 256
@@ -19,10 +20,8 @@ STYLE = 256
 
 ALIASES = {"int8": ("quantized",)}
 
-_REMEDY = (
-    "Run `duologue models pull hub:onnx-community/Kokoro-82M-v1.0-ONNX --as kokoro`, or place kokoro-v1.0.onnx and "
-    "voices-v1.0.bin of kokoro-onnx's releases in one folder."
-)
+KNOWN = "kokoro-v1.0"
+"""As the catalogue of models names it."""
 
 Styles = dict[str, NDArray[np.float32]]
 """Of each voice: (rows, 1, 256)."""
@@ -44,7 +43,7 @@ def network(placement: Placement) -> Path:
         file = model_files.of_precision(found, "", ())
     if file is None:
         what = f"a network in {precision}" if precision and found else "a network (*.onnx)"
-        raise model_files.missing("kokoro", place, what, _REMEDY)
+        raise model_files.missing("kokoro", place, what, _remedy(place))
     return file
 
 
@@ -60,7 +59,8 @@ def styles(network_file: Path) -> Styles:
         if archives or singles:
             break
     else:
-        raise model_files.missing("kokoro", network_file.parent, "voices-v1.0.bin", _REMEDY)
+        lies = network_file.parent
+        raise model_files.missing("kokoro", lies, "voices-v1.0.bin", _remedy(lies))
     try:
         found = _of_archive(archives[0]) if archives else {f.stem: _of_single(f) for f in singles}
     except (OSError, ValueError) as error:
@@ -83,5 +83,12 @@ def _unreadable(folder: Path, why: str) -> EngineUnavailable:
     return EngineUnavailable(
         "kokoro_voices_unreadable",
         f"The voices of Kokoro in {folder} cannot be read: {why}.",
-        remedy=_REMEDY,
+        remedy=_remedy(folder),
+    )
+
+
+def _remedy(folder: Path) -> str:
+    return (
+        f"Run {how_to_get(folder.name, instead=KNOWN, again=True)}, or place kokoro-v1.0.onnx and "
+        "voices-v1.0.bin of kokoro-onnx's releases in one folder."
     )

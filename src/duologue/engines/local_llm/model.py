@@ -19,7 +19,7 @@ from duologue.engines.local_llm.decoding import (
 from duologue.engines.local_llm.fitting import Line, fitted
 from duologue.engines.local_llm.forms import Form, form_for
 from duologue.engines.local_llm.stops import StopFinder
-from duologue.engines.local_llm.wanted import Wanted
+from duologue.engines.local_llm.wanted import Wanted, check_there
 from duologue.engines.models.store import DEFAULT_FOLDER
 from duologue.engines.torchkit import contest, device, host, loading, oom, precision
 from duologue.ports import Clock
@@ -98,6 +98,7 @@ class LocalModel:
             EngineOutOfMemory: it does not fit.
         """
         folder = self._wanted.folder(DEFAULT_FOLDER)
+        check_there(folder)
         loading.check(folder)  # before torch, which takes seconds to import
         torch, transformers = device.library(), loading.transformers()
         self._device = here = device.find(self._wanted.placement)

@@ -88,6 +88,21 @@ class Wanted:
         return models.find(self.placement.model, models_folder)
 
 
+def check_there(folder: Path) -> None:
+    """See that a model's folder is there.
+
+    Raises:
+        EngineUnavailable: it is not.
+    """
+    if not folder.exists():
+        raise EngineUnavailable(
+            "model_folder_missing",
+            f"There is no language model: the folder {folder} does not exist.",
+            remedy=f"Run {models.how_to_get(folder.name)}, or copy the model's files there (config.json, "
+            "*.safetensors, tokenizer.json).",
+        )
+
+
 def in_folder(argument: str, models_folder: Path) -> str:
     """The same argument with a model's bare name written out as its path in another models folder."""
     placement = Placement.parse(argument)

@@ -1,5 +1,7 @@
 """The servers that are known here: how each is called, what it needs, and what to do where that is missing."""
 
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +10,7 @@ from duologue.core.errors import EngineUnavailable
 from duologue.core.placement import Placement
 from duologue.engines.managed_llm import flags
 from duologue.engines.managed_llm.flags import Facts
+from duologue.engines.models.store import how_to_get
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,18 @@ class Kind:
     find: Callable[[str], str]
     command: Callable[[Placement, Facts], list[str]]
     variables: Callable[[Placement, Facts], dict[str, str]]
+
+
+def program(kind: Kind, path: str | None = None) -> str | None:
+    """Where a server's program lies; None where it is missing.
+
+    Args:
+        path: where it is looked for, as PATH; None for PATH itself, and beside our own Python.
+    """
+    found = shutil.which(kind.binary, path=path)
+    if found is None and path is None:
+        found = shutil.which(kind.binary, path=str(Path(sys.executable).parent))
+    return found
 
 
 def in_folder(argument: str, models_folder: Path) -> str:
@@ -76,10 +91,12 @@ def gguf(model: str) -> str:
 
 
 def _missing(path: Path, what: str) -> EngineUnavailable:
+    name = path.stem if path.suffix == ".gguf" else path.name
+    fetch = how_to_get(name, again=path.is_dir())
     return EngineUnavailable(
         "llm_model_missing",
         f"There is no language model at {path}: {what} is needed.",
-        remedy=f"Put it there, or fetch it: `duologue models pull SOURCE --as {path.name}`.",
+        remedy=f"Put it there, or fetch it: {fetch}.",
     )
 
 

@@ -11,8 +11,6 @@ answers there already is used as it is, and left running at our end.
 import asyncio
 import logging
 import re
-import shutil
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
@@ -36,7 +34,7 @@ from duologue.engines.chat.responder import OpenAIResponder, Patience
 from duologue.engines.managed_llm import probe
 from duologue.engines.managed_llm.flags import ONLY_IF_KNOWN, Facts, served_name
 from duologue.engines.managed_llm.keeper import Keeper, Pace
-from duologue.engines.managed_llm.kinds import LLAMA_SERVER, OLLAMA, VLLM, Kind, in_folder
+from duologue.engines.managed_llm.kinds import LLAMA_SERVER, OLLAMA, VLLM, Kind, in_folder, program
 from duologue.engines.managed_llm.process import ServerProcess
 from duologue.ports import Delta, Prompt
 
@@ -117,8 +115,10 @@ class ManagedResponder:
         with self._loading:
             if self._inner is not None:
                 return
-            model = self.kind.find(self.placement.model)
             port = int(self.placement.option("port") or self.kind.port or 0)
+            if not port or probe.get(port, self.kind.health) is None:
+                self._binary()  # a model without its program is not worth fetching
+            model = self.kind.find(self.placement.model)
             served = self._already(port, model) if port else None
             if served is None:
                 served = served_name(model)
@@ -219,9 +219,7 @@ class ManagedResponder:
         )
 
     def _binary(self) -> str:
-        found = shutil.which(self.kind.binary, path=self._path)
-        if found is None and self._path is None:
-            found = shutil.which(self.kind.binary, path=str(Path(sys.executable).parent))
+        found = program(self.kind, self._path)
         if found is None:
             raise EngineUnavailable(
                 "llm_server_missing",

@@ -67,7 +67,7 @@ def _whole(name: str, folder: Path) -> Record:
         raise EngineUnavailable(
             "model_damaged",
             f"The model '{name}' is not as it came: {'; '.join(found.problems)}.",
-            remedy=f"Fetch it again: `duologue models pull … --as {name} --again`.",
+            remedy=f"Fetch it again: {store.how_to_get(name, again=True)}.",
         )
     place = folder / name
     record = records.read(place)

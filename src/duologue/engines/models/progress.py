@@ -33,6 +33,9 @@ class Progress:
     def end(self) -> None:
         """It is over: done, or broken off."""
 
+    def note(self, text: str) -> None:
+        """Something is to be said while nothing comes."""
+
 
 class Line(Progress):
     """Tells it on a stream.
@@ -94,6 +97,11 @@ class Line(Progress):
             self._out.write("\n")
             self._out.flush()
         self._what = ""
+
+    def note(self, text: str) -> None:
+        """See `Progress`."""
+        self._out.write(text + "\n")
+        self._out.flush()
 
     def _step(self, have: int) -> int:
         return have * 10 // self._total if self._total else have // STEP_BYTES

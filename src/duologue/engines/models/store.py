@@ -187,17 +187,29 @@ def find(name: str, folder: Path) -> Path:
     if _NAME.fullmatch(name) and place.is_dir():
         return place / _entry(place)
     known = CATALOGUE.get(name)
-    pull_it = f"`duologue models pull {name}`" if known else _pull_as(name)
     hand = by_hand(known.source, place) if known else f"place its files in {place}"
+    more = (
+        "" if known else " `duologue models list` shows what is there, and what is known by name."
+    )
     raise EngineUnavailable(
         "model_not_installed",
         f"There is no model '{name}' in {folder.expanduser()}.",
-        remedy=f"Run {pull_it}, or {hand}.",
+        remedy=f"Run {how_to_get(name)}, or {hand}.{more}",
     )
 
 
-def _pull_as(name: str) -> str:
-    return f"`duologue models pull SOURCE --as {name}`"
+def how_to_get(name: str, *, instead: str = "", again: bool = False) -> str:
+    """The command that fetches a model, for remedies.
+
+    Args:
+        name: what it is called, or is to be called.
+        instead: a name of the catalogue that does as well, where `name` is none.
+        again: something of that name is there already.
+    """
+    if name not in CATALOGUE and instead:
+        return f"`duologue models pull {instead}`"
+    what = name if name in CATALOGUE else f"SOURCE --as {name}"
+    return f"`duologue models pull {what}{' --again' if again else ''}`"
 
 
 def is_there(name: str, folder: Path) -> bool:
@@ -233,7 +245,11 @@ def remove(name: str, folder: Path) -> int:
     """
     place, stage = folder / name, folder / f"{_STAGE}{name}"
     if not is_there(name, folder) and not (_NAME.fullmatch(name) and stage.is_dir()):
-        raise EngineUnavailable("model_not_installed", f"There is no model '{name}' in {folder}.")
+        raise EngineUnavailable(
+            "model_not_installed",
+            f"There is no model '{name}' in {folder}.",
+            remedy="`duologue models list` shows what is there.",
+        )
     with stored(name, folder):
         freed = size_of(stage) + (0 if place.is_symlink() else size_of(place))
         with suppress(FileNotFoundError):

@@ -30,6 +30,9 @@ TIMEOUT_S = 30.0
 IDLE_TRIES = 5
 """Attempts on end that bring nothing."""
 
+LONELY_TRIES = 3
+"""Attempts on end without a connection, where there never was one: the network is away, or the name is wrong."""
+
 MAX_TRIES = 50
 """Attempts in all: a line that breaks off every few megabytes may have many."""
 
@@ -56,6 +59,10 @@ class _Again(Exception):
         self.pause_s = pause_s
 
 
+class _NoConnection(_Again):
+    """Nobody was reached."""
+
+
 def download(link: Link, target: Path, means: Means, way_out: str) -> None:
     """Put a file to its place, which appears only when it is whole.
 
@@ -69,7 +76,7 @@ def download(link: Link, target: Path, means: Means, way_out: str) -> None:
     """
     address = through(means.mirror, link.url)
     part = _Part(target, link, address)
-    idle = 0
+    idle, was_connected = 0, False
     for _ in range(MAX_TRIES):
         before = part.size
         try:
@@ -77,9 +84,12 @@ def download(link: Link, target: Path, means: Means, way_out: str) -> None:
             break
         except _Again as failure:
             idle = 0 if part.size > before else idle + 1
-            if idle >= IDLE_TRIES:
+            was_connected = was_connected or not isinstance(failure, _NoConnection)
+            if idle >= (IDLE_TRIES if was_connected else LONELY_TRIES):
                 raise _gave_up(address, str(failure), part, way_out) from failure
-            means.sleep(PAUSES_S[idle] if failure.pause_s is None else failure.pause_s)
+            pause_s = PAUSES_S[idle] if failure.pause_s is None else failure.pause_s
+            means.progress.note(f"{failure}, trying again in {pause_s:g} s …")
+            means.sleep(pause_s)
         finally:
             means.progress.end()
     else:
@@ -156,7 +166,7 @@ def _attempt(address: str, part: _Part, means: Means, way_out: str) -> None:
     except URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise _untrusted(address, error.reason, way_out) from error
-        raise _Again(_first_line(error.reason)) from error
+        raise _NoConnection(f"no connection ({_first_line(error.reason)})") from error
     except (OSError, HTTPException) as error:
         raise _Again(_first_line(error)) from error
     with answer:

@@ -7,12 +7,11 @@ from typing import Any
 
 from duologue.core.errors import EngineUnavailable
 from duologue.core.placement import Placement
+from duologue.engines.models.store import how_to_get
 from duologue.engines.voices import model_files
 
-_REMEDY = (
-    "A voice is two files, for example en_US-lessac-medium.onnx and en_US-lessac-medium.onnx.json of "
-    "rhasspy/piper-voices: place both in one folder, and name that or the first of them."
-)
+KNOWN = "en_US-lessac-medium"
+"""As the catalogue of models names a voice."""
 
 READ_HERE = ("espeak", "text")
 """How a voice's letters become its symbols, of what the library knows; the others (Chinese, Japanese, Hebrew, Thai)
@@ -47,7 +46,7 @@ def read(placement: Placement) -> PiperFiles:
     network = place if place.is_file() else _only(place, placement.option("voice"))
     described = network.with_name(f"{network.name}.json")
     if not described.is_file():
-        raise model_files.missing("piper", network.parent, described.name, _REMEDY)
+        raise model_files.missing("piper", network.parent, described.name, _remedy(network.parent))
     try:
         config = json.loads(described.read_text(encoding="utf-8"))
         config["audio"]["sample_rate"], config["espeak"]["voice"], config["phoneme_id_map"]
@@ -55,7 +54,7 @@ def read(placement: Placement) -> PiperFiles:
         raise EngineUnavailable(
             "piper_config_invalid",
             f"{described} does not describe a voice of Piper: {error!r}.",
-            remedy=_REMEDY,
+            remedy=_remedy(network.parent),
         ) from error
     kind = config.get("phoneme_type", "espeak")
     if kind not in READ_HERE:
@@ -73,9 +72,17 @@ def _only(folder: Path, wanted: str) -> Path:
     if len(fit) == 1:
         return fit[0]
     if not found:
-        raise model_files.missing("piper", folder, "a network (*.onnx)", _REMEDY)
+        raise model_files.missing("piper", folder, "a network (*.onnx)", _remedy(folder))
     raise EngineUnavailable(
         "piper_voice_unknown",
         f"There is no voice '{wanted}' in {folder}." if wanted else f"{folder} has several voices.",
         remedy=f"Write ?voice=NAME behind the model; there are: {', '.join(f.stem for f in found)}.",
+    )
+
+
+def _remedy(folder: Path) -> str:
+    return (
+        f"A voice is two files, for example {KNOWN}.onnx and {KNOWN}.onnx.json of rhasspy/piper-voices. Run "
+        f"{how_to_get(folder.name, instead=KNOWN, again=True)}, or place both in one folder, and name that or the "
+        "first of them."
     )

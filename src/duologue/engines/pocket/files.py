@@ -16,6 +16,7 @@ from typing import Any
 
 from duologue.core.errors import EngineUnavailable
 from duologue.core.placement import Placement
+from duologue.engines.models.store import how_to_get
 from duologue.engines.voices import model_files
 
 LANGUAGES = {
@@ -32,10 +33,8 @@ LANGUAGES = {
 FAVOURITES = ("alba", "estelle", "juergen", "giovanni", "rafael", "lola", "daan")
 """The default voice of each language, in the package's own list."""
 
-_REMEDY = (
-    "Run `duologue models pull hub:kyutai/pocket-tts-without-voice-cloning --as pocket`, or place "
-    "model.safetensors, tokenizer.json and embeddings/ of one language in a folder of its name."
-)
+KNOWN = "pocket-tts"
+"""As the catalogue of models names the English one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +70,10 @@ def read(placement: Placement) -> PocketFiles:
     tokenizers = [folder / name for name in ("tokenizer.json", "tokenizer.model")]
     tokenizer = next((file for file in tokenizers if file.is_file()), None)
     if tokenizer is None:
-        raise model_files.missing("pocket", folder, "tokenizer.json", _REMEDY)
+        raise model_files.missing("pocket", folder, "tokenizer.json", _remedy(place))
     states = [*folder.glob("embeddings/*.safetensors"), *folder.glob("voices/*.safetensors")]
     if not states:
-        raise model_files.missing("pocket", folder, "embeddings/*.safetensors", _REMEDY)
+        raise model_files.missing("pocket", folder, "embeddings/*.safetensors", _remedy(place))
     config = folder / "config.yaml"
     return PocketFiles(
         placement.option("config") or folder.name,
@@ -114,7 +113,7 @@ def configuration(library: Any, files: PocketFiles) -> str:
 def _folder(place: Path, language: str) -> Path:
     found = sorted(file.parent for file in place.rglob("model.safetensors"))
     if not found:
-        raise model_files.missing("pocket", place, "model.safetensors", _REMEDY)
+        raise model_files.missing("pocket", place, "model.safetensors", _remedy(place))
     fit = [folder for folder in found if folder.name == (language or "english")]
     if len(found) == 1 and not language:
         return found[0]
@@ -124,4 +123,11 @@ def _folder(place: Path, language: str) -> Path:
         "pocket_language_unknown",
         f"There is no model '{language or 'english'}' in {place}.",
         remedy=f"Write ?language=NAME; there are: {', '.join(folder.name for folder in found)}.",
+    )
+
+
+def _remedy(folder: Path) -> str:
+    return (
+        f"Run {how_to_get(folder.name, instead=KNOWN, again=True)}, or place model.safetensors, tokenizer.json "
+        "and embeddings/ of one language in a folder of its name."
     )

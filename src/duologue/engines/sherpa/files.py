@@ -131,8 +131,8 @@ def find(placement: Placement, models_folder: Path) -> Model:
         raise EngineUnavailable(
             "sherpa_file_missing",
             f"The streaming model in {folder} is not whole{precision}: {', '.join(missing)} is missing.",
-            remedy="Copy the whole folder of a streaming transducer there: encoder, decoder, joiner, tokens.txt, "
-            "and bpe.vocab or bpe.model for hints.",
+            remedy=f"Run {models.how_to_get(folder.name, again=folder.is_dir())}, or copy the whole folder of a "
+            "streaming transducer there: encoder, decoder, joiner, tokens.txt, and bpe.vocab or bpe.model for hints.",
         )
     return _checked(folder, {part: path for part, path in parts.items() if path is not None})
 

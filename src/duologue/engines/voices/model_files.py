@@ -32,10 +32,11 @@ def place_of(placement: Placement, engine: str) -> Path:
         return models.find(placement.model, models.DEFAULT_FOLDER)
     place = Path(placement.model).expanduser()
     if not place.exists():
+        name = place.stem if place.suffix == ".onnx" else place.name
         raise EngineUnavailable(
             f"{engine}_model_missing",
             f"There is no model of {engine}: {place} does not exist.",
-            remedy=f"Run `duologue models pull SOURCE --as {place.name}`, or place its files there.",
+            remedy=f"Run {models.how_to_get(name)}, or place its files there.",
         )
     return place
 
