@@ -125,10 +125,18 @@ def test_whisper_is_measured_with_a_checkpoint_of_its_own_form(tmp_path: Path, h
     assert {"faster-whisper", "ctranslate2"} <= record.libraries.keys()
 
 
-@pytest.mark.parametrize("args", [["--streams", "0"], ["--streams", "x"], ["--ballast-to", "x"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        *(["--streams", text] for text in ("0", "-1", "x", "1.5", "inf", "9" * 5_000)),
+        *(["--seconds", text] for text in ("0", "-1", "nan", "inf", "x")),
+        *(["--ballast-to", text] for text in ("x", "nan")),
+    ],
+)
 def test_wrong_numbers_are_refused(args: list[str]) -> None:
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as stopped:
         calibrate.main(["espeak", *args])
+    assert stopped.value.code == 2
 
 
 def test_the_sound_to_work_on_swells_and_is_always_the_same() -> None:

@@ -157,3 +157,20 @@ def test_it_goes_on_until_it_is_interrupted(tmp_path: Path) -> None:
         process.terminate()
         process.stdout.read()
     assert free[-1] == 7_292
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        *(("--watch", text) for text in ("0", "-1", "nan", "inf", "x")),
+        *(
+            ("--url", text)
+            for text in ("", "localhost:8000", "ftp://host", "http://", "http://a:b")
+        ),
+    ],
+)
+def test_wrong_calls_exit_with_2(args: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        gpu.main([*args])
+    assert stopped.value.code == 2
+    assert " is no " in capsys.readouterr().err

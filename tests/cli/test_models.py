@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from duologue.cli import models
 from duologue.core.errors import DuologueError, SetupError
 from duologue.engines.models import store
 from duologue.engines.models.forms import LocalSource
+from duologue.engines.models.means import Means
 from tests.engines.models.web import Page, web
 
 Run = Callable[..., int]
@@ -90,6 +92,43 @@ def test_a_download_is_told_in_lines_where_nobody_watches(
     assert said.err.splitlines()[-1].startswith("net.onnx  3.0 of 3.0 MB  100 %")
     assert len(said.err.splitlines()) <= 10
     assert "is ready" in said.out
+
+
+def test_a_name_that_is_taken_is_not_given_to_another_model_unasked(
+    run: Run, here: Path, folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "model.bin").write_bytes(b"another")
+    (folder / "hand").mkdir(parents=True)
+    (folder / "hand" / "model.bin").write_bytes(b"by hand")
+    assert run("pull", here, "--as", "mine") == 0
+    for name, came in (("mine", f"came from {here}"), ("hand", "was placed by hand")):
+        before = (folder / name / "model.bin").read_bytes()
+        with pytest.raises(SetupError, match=came) as caught:
+            run("pull", other, "--as", name)
+        assert caught.value.code == "model_name_taken"
+        assert "--again" in caught.value.remedy
+        assert (folder / name / "model.bin").read_bytes() == before
+    assert run("pull", other, "--as", "mine", "--again") == 0
+    assert (folder / "mine" / "model.bin").read_bytes() == b"another"
+
+
+def test_without_a_network_a_line_tells_of_each_attempt(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    means = partial(Means, sleep=slept.append)
+    monkeypatch.setattr(models, "Means", means)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(DuologueError, match="no connection"):
+        run("pull", "http://127.0.0.1:9/net.onnx")
+    said = capsys.readouterr().err.splitlines()
+    assert slept == [2.0, 4.0]
+    assert [line.rpartition(", ")[2] for line in said] == [
+        "trying again in 2 s …",
+        "trying again in 4 s …",
+    ]
 
 
 @pytest.mark.parametrize("by_flag", [True, False])
@@ -195,6 +234,7 @@ def test_verify_ends_with_1_where_something_is_damaged(
         "good: whole",
         "hand: placed by hand, without a record to compare with (--adopt writes one)",
     ]
+    assert "`duologue models pull SOURCE --as bad --again`" in said.err
     assert run("verify", "good", "hand", "--adopt") == 0
     assert run("verify", "hand") == 0
     assert lines(capsys) == ["good: whole", "hand: now on record as it is", "hand: whole"]

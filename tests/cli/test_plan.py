@@ -101,12 +101,38 @@ def test_options_reach_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
         ("--profile", "low", "--budget", "3"),
         ("--cores", "0"),
         ("--ram", "-1"),
+        ("--ram", "inf"),
+        ("--budget", "nan"),
+        ("--budget", "inf"),
+        ("--budget", "0"),
+        ("--budget", "-1"),
+        ("--language", "klingon"),
+        ("--language", "en,xx"),
+        ("--language", "en-US"),
     ],
 )
 def test_wrong_calls_exit_with_2(args: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as stopped:
         command.main([*args])
     assert stopped.value.code == 2
+
+
+def test_a_language_that_nobody_speaks_is_told_with_those_that_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["--gpus", "0", "--language", "de,xx"])
+    assert "'xx' is no language that a voice is known for: af, " in capsys.readouterr().err
+    told = json.loads(said(capsys, "--gpus", "0", "--language", "DA", "--json"))
+    assert told["goal"]["languages"] == ["da"]  # espeak's
+
+
+def test_a_context_beyond_the_models_own_is_said_to_be_less(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    much = said(capsys, "--vram", "8", "--context", "10000000").splitlines()[0]
+    assert "of 32768 tokens (of 10000000 asked for: its language model knows no more)" in much
+    assert " of 4096 tokens, auto" in said(capsys, "--vram", "8").splitlines()[0]
 
 
 # --- this machine ---

@@ -7,7 +7,6 @@ somebody's choice: of them it says whether what they are made of is here, and as
 import argparse
 import asyncio
 import platform
-import shutil
 import socket
 import sys
 import time
@@ -166,11 +165,11 @@ def _package(module: str, use: str, extra: str, name: str = "") -> Finding:
 
 def _programs() -> Iterator[Finding]:
     """Servers of language models that we would start; they are looked for and not run."""
-    from duologue.engines.managed_llm.kinds import LLAMA_SERVER, OLLAMA, VLLM
+    from duologue.engines.managed_llm.kinds import LLAMA_SERVER, OLLAMA, VLLM, program
 
     for kind in (VLLM, LLAMA_SERVER, OLLAMA):
         use = f"engine `{kind.binary}`"
-        if found := shutil.which(kind.binary):
+        if found := program(kind):
             yield Finding(kind.binary, "works", f"{found} ({use})")
         else:
             yield Finding(kind.binary, "absent", f"not found on PATH ({use})", kind.get_it)

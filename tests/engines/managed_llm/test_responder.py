@@ -113,6 +113,15 @@ def test_a_program_that_is_missing_is_told_with_where_to_get_it(bench: Bench, ki
     assert told.value.remedy == kind.get_it
 
 
+@pytest.mark.parametrize("kind", [VLLM, LLAMA_SERVER])
+def test_a_program_is_missed_before_its_model_is(bench: Bench, kind: Kind) -> None:
+    (bench.bin / kind.binary).unlink()
+    for port in ("", f"?port={probe.free_port()}"):
+        with pytest.raises(EngineUnavailable) as told:
+            bench.make(kind, f"{bench.folder}/none{port}").load()
+        assert told.value.code == "llm_server_missing"
+
+
 async def test_a_port_that_somebody_else_has_is_told(bench: Bench) -> None:
     async with await asyncio.start_server(lambda _, w: w.close(), "127.0.0.1", 0) as other:
         port = other.sockets[0].getsockname()[1]

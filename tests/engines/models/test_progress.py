@@ -107,3 +107,14 @@ def test_the_time_that_is_left(rate: int, left: str, clock: Clock) -> None:
     line.reach(rate)
     assert out.getvalue().rstrip().endswith(left)
     assert ("10.0 kB/s" in out.getvalue()) is (rate == 10_000)
+
+
+@pytest.mark.parametrize("is_tty", [True, False])
+def test_a_note_has_a_line_of_its_own(is_tty: bool, clock: Clock) -> None:
+    out = io.StringIO()
+    line = Line(out, is_tty=is_tty, clock=clock, columns=40)
+    line.begin("it", 10)
+    line.end()
+    line.note("no connection, trying again in 2 s …")
+    assert out.getvalue().endswith("no connection, trying again in 2 s …\n")
+    assert out.getvalue().count("\n") == 1 + is_tty

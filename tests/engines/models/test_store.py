@@ -154,7 +154,7 @@ def test_what_is_not_there_is_named_with_the_command_that_gets_it(folder: Path) 
     with pytest.raises(EngineUnavailable, match=r"Run `duologue models pull small`,") as caught:
         find("small", folder)
     assert caught.value.code == "model_not_installed"
-    with pytest.raises(EngineUnavailable, match=r"`duologue models pull SOURCE --as mine`"):
+    with pytest.raises(EngineUnavailable, match=r"`duologue models pull SOURCE --as mine`.* list`"):
         find("mine", folder)
 
 

@@ -1,5 +1,6 @@
 """Downloads from a real server that breaks off, changes its mind, and lies."""
 
+import re
 import ssl
 from collections.abc import Iterator
 from hashlib import sha256
@@ -213,7 +214,20 @@ def test_a_server_that_is_not_there_leaves_the_other_ways(site: Web, get: Getter
     assert error.code == "download_failed"
     for way in ("HTTPS_PROXY", "--mirror", "place it in /models/it"):
         assert way in error.remedy
-    assert len(get.pauses) == url.IDLE_TRIES - 1
+    assert get.pauses == [2.0, 4.0]
+    (first, second) = get.told.notes
+    assert re.fullmatch(r"no connection \(.+\), trying again in 2 s …", first)
+    assert second.endswith("trying again in 4 s …")
+
+
+def test_a_server_that_was_there_once_is_asked_more_often(site: Web, get: Getter) -> None:
+    away = "http://127.0.0.1:9/away"
+    page = Page(statuses=[500], location=away)
+    error = get.fails(site.put("/it.onnx", page))
+    assert error.code == "download_failed"
+    assert get.pauses == [2.0, 4.0, 8.0, 16.0]
+    assert get.told.notes[0].startswith("the server says 500")
+    assert get.told.notes[1].startswith("no connection (")
 
 
 def test_a_line_that_breaks_off_for_ever_is_given_up(site: Web, get: Getter) -> None:

@@ -146,6 +146,7 @@ class Told(Progress):
         self.begun: list[tuple[str, int | None, int]] = []
         self.reached: list[int] = []
         self.ends = 0
+        self.notes: list[str] = []
 
     def begin(self, what: str, total: int | None, have: int = 0) -> None:
         self.begun.append((what, total, have))
@@ -155,3 +156,6 @@ class Told(Progress):
 
     def end(self) -> None:
         self.ends += 1
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)

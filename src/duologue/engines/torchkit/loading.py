@@ -17,6 +17,7 @@ from typing import Any
 
 from duologue.core.errors import EngineUnavailable, SetupError
 from duologue.core.oom import is_out_of_memory
+from duologue.engines.models.store import how_to_get
 from duologue.engines.torchkit import host, oom
 from duologue.engines.torchkit.device import Device, library
 from duologue.engines.torchkit.precision import torch_dtype
@@ -235,9 +236,9 @@ def _incomplete(folder: Path, what: str) -> EngineUnavailable:
 
 
 def _remedy(folder: Path) -> str:
+    how = how_to_get(folder.name, again=folder.is_dir())
     return (
-        f"Run `duologue models pull hub:ORG/NAME --as {folder.name}`, or copy the model's files there "
-        "(config.json, *.safetensors, tokenizer.json)."
+        f"Run {how}, or copy the model's files there (config.json, *.safetensors, tokenizer.json)."
     )
 
 
