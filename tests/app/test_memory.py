@@ -48,3 +48,18 @@ def test_an_engine_on_a_card_is_known_by_it_on_whichever_rung_it_is() -> None:
 def test_the_cards_are_named_or_why_there_are_none() -> None:
     (line, *_) = memory.cards(None)
     assert line.startswith(("GPU 0:", "no GPU:"))
+
+
+def test_what_was_planned_for_an_engine_on_a_card_stands_beside_what_it_takes() -> None:
+    name = "vllm:llama-3.2-3b-instruct-awq@cuda:0?max_model_len=4096&max_num_seqs=2"
+    _, voice, model = memory.in_use(
+        [
+            part(Role.TTS, "kokoro:/m/kokoro-v1.0@cuda:0", Place(21)),
+            part(Role.LLM, name, Place(22)),
+        ]
+    )
+    assert (voice.card, voice.planned_mib, voice.kv_mib) == (0, 1024, None)
+    assert model.planned_mib is not None
+    assert model.kv_mib == 896  # 112 KiB a token x 4096 x 2
+    _, unknown = memory.in_use([part(Role.TTS, "kokoro:mine@cuda", Place(23))])
+    assert unknown.planned_mib is None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from duologue.app.parts import Part
 from duologue.core.errors import SetupError
 from duologue.core.placement import Placement
-from duologue.memory import probe
+from duologue.memory import planned, probe
 from duologue.memory.watch import EngineUse
 
 SERVER = "server"
@@ -29,15 +29,28 @@ def in_use(parts: Sequence[Part]) -> list[EngineUse]:
 
 
 def _uses(part: Part) -> Iterator[EngineUse]:
-    card, name = _card(part), f"{part.role}:{part.name}"
+    rung, name = _rung(part), f"{part.role}:{part.name}"
+    card = _card(rung)
+    plan = planned.on_card(rung, max(1, part.pool.streams if part.pool is not None else 1))
     pids = part.pids or ((os.getpid(),) if card is not None else ())
     for number, pid in enumerate(pids, 1):
-        yield EngineUse(name=f"{name} {number}" if len(pids) > 1 else name, pid=pid, card=card)
+        yield EngineUse(
+            name=f"{name} {number}" if len(pids) > 1 else name,
+            pid=pid,
+            card=card,
+            planned_mib=plan.gpu_mib if plan is not None else None,
+            context_mib=plan.context_mib if plan is not None else None,
+            kv_mib=(plan.kv_mib or None) if plan is not None else None,
+        )
 
 
-def _card(part: Part) -> int | None:
+def _rung(part: Part) -> str:
+    """The name of the form in which it runs now."""
+    return part.name.split(">")[getattr(part.place, "rung", 0)].strip()
+
+
+def _card(rung: str) -> int | None:
     """The GPU that its name asks for; the first where it only asks for one."""
-    rung = part.name.split(">")[getattr(part.place, "rung", 0)].strip()
     try:
         place = Placement.parse(rung.partition(":")[2])
     except SetupError:
