@@ -66,7 +66,7 @@ def checkpoint(folder: Path) -> Path:
 
 
 def started(checkpoint: Path, options: str = "", **how: Any) -> Csm:
-    engine = Csm(f"{checkpoint}@cpu:1{options}", **how)
+    engine = Csm(f"{checkpoint}@cpu:1/fp32{options}", **how)
     engine.load()
     return engine
 
@@ -398,7 +398,7 @@ def test_what_is_missing_is_named(checkpoint: Path, tmp_path: Path) -> None:
     assert unavailable("").code == "csm_model_unnamed"
     assert unavailable("no-such-model").code == "model_not_installed"
     assert unavailable(str(tmp_path / "absent")).code == "csm_model_missing"
-    assert unavailable(f"{checkpoint}?voice=mute").code == "csm_voice_unusable"
+    assert unavailable(f"{checkpoint}?voice=mute&contest=off").code == "csm_voice_unusable"
     other = shutil.copytree(checkpoint, tmp_path / "other")
     (other / "config.json").write_text('{"model_type": "llama"}')
     assert unavailable(str(other)).code == "csm_other_model"

@@ -20,11 +20,12 @@ from duologue.core.errors import (
     SetupError,
 )
 from duologue.engines.base import Flush, Item, StreamCancelled
-from duologue.engines.hf_stt import voxtral, whisper
+from duologue.engines.hf_stt import recogniser, voxtral, whisper
 from duologue.engines.hf_stt.recogniser import Recogniser
 from duologue.engines.hf_stt.stream import Work
 from duologue.engines.hf_stt.voxtral import Voxtral
 from duologue.engines.hf_stt.whisper import TransformersWhisper
+from duologue.engines.torchkit import loading
 from duologue.engines.whisper.speech_window import LIMIT_MS
 from duologue.ports import Event, Final, Partial, SttOptions
 from tests.engines.contract import SttContract, frames_of
@@ -66,7 +67,7 @@ def ticks(tick_ms: float = 1.0) -> Callable[[], float]:
 @pytest.fixture(scope="module")
 def hearing(folder: Path) -> Iterator[Recogniser]:
     """Whisper."""
-    engine = started(TransformersWhisper(f"{folder / 'whisper'}@cpu:1", clock=ticks()))
+    engine = started(TransformersWhisper(f"{folder / 'whisper'}@cpu:1/fp32", clock=ticks()))
     engine.warm_up()
     yield engine
     engine.close()
@@ -75,7 +76,7 @@ def hearing(folder: Path) -> Iterator[Recogniser]:
 @pytest.fixture(scope="module")
 def listening(folder: Path) -> Iterator[Recogniser]:
     """Voxtral."""
-    engine = started(Voxtral(f"{folder / 'voxtral'}@cpu:1", clock=ticks()))
+    engine = started(Voxtral(f"{folder / 'voxtral'}@cpu:1/fp32", clock=ticks()))
     engine.warm_up()
     yield engine
     engine.close()
@@ -233,7 +234,7 @@ def test_translation_is_told_to_the_model(hearing: Recogniser, listening: Recogn
 
 def test_an_english_model_is_asked_for_english(folder: Path) -> None:
     place = tiny_models.make_whisper(folder / "english", multilingual=False)
-    engine = started(TransformersWhisper(f"{place}@cpu:1?beams=2"))
+    engine = started(TransformersWhisper(f"{place}@cpu:1/fp32?beams=2"))
     assert (engine.capabilities.languages, engine.capabilities.translates) == (("en",), False)
     assert text_of(engine, NABU, SttOptions("de"))
     engine.close()
@@ -242,7 +243,7 @@ def test_an_english_model_is_asked_for_english(folder: Path) -> None:
 def test_what_the_model_takes_for_no_speech_is_no_text(folder: Path) -> None:
     engine = started(
         TransformersWhisper(
-            f"{tiny_models.make_whisper(folder / 'deaf', hears_nothing=True)}@cpu:1"
+            f"{tiny_models.make_whisper(folder / 'deaf', hears_nothing=True)}@cpu:1/fp32"
         )
     )
     assert text_of(engine, NUMBERS) == ""
@@ -255,7 +256,7 @@ def test_warm_up_finds_how_many_streams_are_answered_in_time(
 ) -> None:
     """By a clock of its own: a call takes as long as it says."""
     for tick_ms, streams in ((1_000.0, 4), (9_000.0, 2)):
-        engine = TransformersWhisper(f"{folder / 'whisper'}@cpu:1", clock=ticks(tick_ms))
+        engine = TransformersWhisper(f"{folder / 'whisper'}@cpu:1/fp32", clock=ticks(tick_ms))
         engine.load()
         with caplog.at_level(logging.WARNING, "duologue.engines"):
             engine.warm_up()
@@ -283,13 +284,73 @@ def test_memory_that_runs_out_and_other_failures_are_told_apart(
     assert text_of(either, NABU)
 
 
+BOTH = pytest.mark.parametrize(
+    ("make", "name"), [(TransformersWhisper, "whisper"), (Voxtral, "voxtral")]
+)
+
+
+@BOTH
+def test_the_fastest_way_is_found_once(
+    make: type[Recogniser],
+    name: str,
+    folder: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In int8 it is made to say something else, and does not win."""
+    quantised = loading.quantised
+
+    def spoiled(torch_: Any, model: Any) -> Any:
+        for weights in model.parameters():
+            weights.data.normal_(0, 0.5)
+        return quantised(torch_, model)
+
+    monkeypatch.setattr(loading, "quantised", spoiled)
+    caplog.set_level(logging.INFO, "duologue.engines")
+    for before in (False, True):
+        caplog.clear()
+        engine = make(f"{folder / name}@cpu:1", verdicts=tmp_path / "verdicts")
+        started(engine).close()
+        (told,) = (line for line in caplog.messages if " wins (" in line)
+        assert ("as timed before" in told) is before
+        tried = ("fp32 sdpa: ", "int8 sdpa: its answers differ", "bf16 sdpa: ", "fp32 eager: ")
+        assert [way for way in tried if way in told] == list(tried)
+        assert "does not run" not in told
+    caplog.clear()
+    off = make(f"{folder / name}@cpu:1?contest=off&attention=eager", verdicts=tmp_path / "none")
+    assert started(off)._model.config._attn_implementation == "eager"
+    off.close()
+    assert " wins " not in caplog.text
+    assert not (tmp_path / "none").exists()
+
+
+@BOTH
+def test_ways_are_compared_by_what_the_model_really_says(
+    make: type[Recogniser], name: str, folder: Path
+) -> None:
+    """Word by word, with what it has kept, as in one go."""
+    engine = started(make(f"{folder / name}@cpu:1/fp32"))
+    model = engine._model
+    steps = engine._tried(model)
+    with torch.inference_mode():
+        given, word = engine.given(model, Work(recogniser._noise()))
+        words = (torch.arange(recogniser.PROBE_TOKENS) * 7 + recogniser.PROBE_FROM)[None]
+        given[word] = torch.cat((given[word], words), 1)
+        given.pop("attention_mask", None)
+        whole = model(**given).logits[0, -len(steps) :]
+    assert len(steps) == recogniser.PROBE_TOKENS + 1
+    torch.testing.assert_close(steps, whole, rtol=1e-3, atol=1e-3)
+    engine.close()
+
+
 def unavailable(engine: Recogniser) -> EngineUnavailable:
     with pytest.raises(EngineUnavailable) as caught:
         engine.load()
     return caught.value
 
 
-@pytest.mark.parametrize(("make", "name"), [(TransformersWhisper, "whisper"), (Voxtral, "voxtral")])
+@BOTH
 def test_what_is_missing_is_named(
     make: type[Recogniser], name: str, folder: Path, tmp_path: Path
 ) -> None:
@@ -309,7 +370,7 @@ def test_what_is_missing_is_named(
         path.write_text(
             text.replace('"feature_size": 80', '"feature_size": 64').replace("128", "64")
         )
-    assert unavailable(make(f"{wrong}@cpu:1")).code == "stt_features_differ"
+    assert unavailable(make(f"{wrong}@cpu:1/fp32")).code == "stt_features_differ"
 
 
 def test_without_the_extra_the_remedy_is_to_install_it(
@@ -321,8 +382,10 @@ def test_without_the_extra_the_remedy_is_to_install_it(
 
 
 def test_an_option_that_makes_no_sense_is_refused(folder: Path) -> None:
+    with pytest.raises(SetupError):
+        TransformersWhisper(f"{folder / 'whisper'}@cpu:1?contest=maybe").load()
     for beams in ("0", "11", "many"):
-        engine = TransformersWhisper(f"{folder / 'whisper'}@cpu:1?beams={beams}")
+        engine = TransformersWhisper(f"{folder / 'whisper'}@cpu:1/fp32?beams={beams}")
         with pytest.raises(SetupError) as caught:
             engine.load()
         assert caught.value.code == "stt_option_invalid"

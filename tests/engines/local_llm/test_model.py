@@ -269,16 +269,22 @@ def test_a_cache_that_cannot_be_trusted_is_found_at_load(gpt2: LocalModel, folde
 
 
 # --- fast, and how it is found ---
-def test_the_fastest_precision_is_found_once(
+def test_the_fastest_way_is_found_once(
     folder: Path, llama: LocalModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "duologue.engines")
     loaded(folder / "llama", "@cpu:1")
-    assert " wins (fp32: " in caplog.text
+    (told,) = (line for line in caplog.messages if " wins (" in line)
+    tried = ("fp32 sdpa: ", "int8 sdpa: ", "bf16 sdpa: ", "fp32 eager: ")
+    assert [name for name in tried if name in told] == list(tried)
     assert "as timed before" not in caplog.text
     assert "what would help" in caplog.text
     loaded(folder / "llama", "@cpu:1")
     assert "as timed before" in caplog.text
+    caplog.clear()
+    model = loaded(folder / "llama", "@cpu:1?contest=off&attention=eager")
+    assert " wins " not in caplog.text
+    assert parts(model)[1]._model.config._attn_implementation == "eager"
 
 
 def test_int8_says_nearly_the_same(folder: Path, llama: LocalModel) -> None:

@@ -2,7 +2,8 @@
 
     --tts csm:csm-1b                            a model of the models folder, on the best device that works
     --tts csm:csm-1b@cuda:1/bf16                on the second GPU, in bfloat16
-    --tts csm:/path/to/model?temperature=0.7    more even; also top_k, top_p, max_new_tokens, max_memory, voice
+    --tts csm:/path/to/model?temperature=0.7    more even; also top_k, top_p, max_new_tokens, max_memory, voice,
+                                                attention, contest
 
 One model serves all streams: each asks for the next few frames of its answer, in turn. So its sound begins after two
 frames of 80 ms, whatever the sentence's length, and somebody else's answer holds it up by two frames.
@@ -29,10 +30,12 @@ from duologue.engines.csm.codec import Samples
 from duologue.engines.csm.model import FRAME_MS, RATE_HZ, Loaded, load
 from duologue.engines.csm.sampling import Manner
 from duologue.engines.csm.speech import Speech, Wanted
+from duologue.engines.csm.trial import tried
 from duologue.engines.csm.words import Pace, Words
 from duologue.engines.text.speakable import Speakable
 from duologue.engines.text.spoken import spoken
 from duologue.engines.torchkit import host, oom
+from duologue.engines.torchkit.fastest import VERDICTS
 from duologue.engines.voices import model_files
 from duologue.engines.voices.narration import Narrator, Take
 from duologue.engines.voices.part_sound import gain_for, level_dbfs
@@ -72,13 +75,17 @@ class Csm(BlockingEngine):
 
     Args:
         argument: see `core.placement`.
+        verdicts: a folder; see `torchkit.contest.remembered`.
         clock: by which the model's calls are timed.
     """
 
-    def __init__(self, argument: str = "", *, clock: Clock = wall_ms) -> None:
+    def __init__(
+        self, argument: str = "", *, verdicts: Path = VERDICTS, clock: Clock = wall_ms
+    ) -> None:
         self.capabilities = SPEC.capabilities
         self._placement = Placement.parse(argument)
         self._manner = Manner.of(self._placement)
+        self._verdicts = verdicts
         self._clock = clock
         self._loaded: Loaded | None = None
         self._shared: SharedModel[Callable[[], Any], Any] | None = None
@@ -95,7 +102,7 @@ class Csm(BlockingEngine):
         return self._speech_factor
 
     def load(self) -> None:
-        """Open the model on the first device that works, and read the default voice's clip.
+        """Open the model on the first device that works, in the fastest way there, and read the default voice's clip.
 
         Raises:
             EngineUnavailable: a library, the model, a file of it or the voice is missing, or no device works.
@@ -103,7 +110,7 @@ class Csm(BlockingEngine):
         """
         folder = model_files.place_of(self._placement, SPEC.name)
         self._folder = folder.parent
-        self._loaded = load(self._placement, folder)
+        self._loaded = load(self._placement, folder, tried, self._verdicts, self._clock)
         self._shared = SharedModel(_called, clock=self._clock)
         names = (*voices.NUMBERS, *voices.listed(self._folder))
         self.capabilities = replace(self.capabilities, voices=names)

@@ -6,7 +6,8 @@ its codes. 2048 positions are all there are: some 160 s of speech, text counted 
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from duologue.engines.models.store import how_to_get
 from duologue.engines.torchkit import device as devices
 from duologue.engines.torchkit import host, loading, precision
 from duologue.engines.torchkit.device import Device
+from duologue.engines.torchkit.fastest import Place, fastest
+from duologue.engines.torchkit.ways import Asked, Way, ways
+from duologue.ports import Clock
 
 KNOWN = "csm-1b"
 """As the catalogue of models names it."""
@@ -88,30 +92,49 @@ class Loaded:
         return codes[:, : self.codebooks].transpose(1, 2)
 
 
-def load(placement: Placement, folder: Path) -> Loaded:
-    """Open a checkpoint on the device that works.
+def load(
+    placement: Placement,
+    folder: Path,
+    tried: Callable[[Loaded], Any],
+    verdicts: Path,
+    clock: Clock,
+) -> Loaded:
+    """Open a checkpoint on the device that works, in the way that proves the fastest there.
+
+    Args:
+        tried: what ways are compared by: see `trial.tried`.
+        verdicts: a folder; see `torchkit.contest.remembered`.
 
     Raises:
         EngineUnavailable: a library, a device or a file is missing, or the model is another one.
         EngineOutOfMemory: it does not fit.
-        SetupError: there is no such precision.
+        SetupError: there is no such precision, or an option has no such value.
     """
+    asked = Asked.of(placement)
     torch = devices.library()
     transformers = loading.transformers()
     check(transformers, folder)
     device = devices.find(placement)
     chosen = precision.choose(device, placement.precision)
+    heard_alike = tuple(name for name in chosen.rivals if name != "int8")  # it is the codec's, too
     processor = _processor(transformers, folder)
-    model = loading.load_model(
-        transformers.CsmForConditionalGeneration,
-        folder,
-        device,
-        chosen.name,
-        max_memory=placement.option("max_memory") or None,
-    )
-    codec.check(model.codec_model)
-    model.codec_model.float()  # 8 bits of bfloat16's fraction would be heard as noise at -50 dB
-    return Loaded(torch, model, processor, device, chosen.name)
+
+    def opened(way: Way) -> Loaded:
+        model = loading.load_model(
+            transformers.CsmForConditionalGeneration,
+            folder,
+            device,
+            way.precision,
+            max_memory=placement.option("max_memory") or None,
+            attention=way.attention,
+        )
+        codec.check(model.codec_model)
+        model.codec_model.float()  # 8 bits of bfloat16's fraction would be heard as noise at -50 dB
+        return Loaded(torch, model, processor, device, way.precision)
+
+    place = Place(torch, device, verdicts, clock)
+    candidates = ways(replace(chosen, rivals=heard_alike), asked)
+    return opened(fastest(place, folder, candidates, opened, tried, chosen.why))
 
 
 def check(transformers: Any, folder: Path) -> None:

@@ -14,8 +14,17 @@ TOP_K = 50
 
 MAX_FRAMES = 2048
 
-OPTIONS = ("temperature", "top_k", "top_p", "max_new_tokens", "max_memory", "voice")
-"""Of the engine; the last two are others' business."""
+OPTIONS = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "max_new_tokens",
+    "max_memory",
+    "voice",
+    "attention",
+    "contest",
+)
+"""Of the engine; the last four are others' business."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,11 @@ from duologue.engines.hf_stt.stream import Manner, Stream, Work
 from duologue.engines.torchkit import device as devices
 from duologue.engines.torchkit import host, loading, oom, precision
 from duologue.engines.torchkit.device import Device
+from duologue.engines.torchkit.fastest import VERDICTS, Place, fastest
+from duologue.engines.torchkit.ways import Asked, Way, ways
 from duologue.engines.voices import model_files
 from duologue.engines.whisper.shared_model import SharedModel, wall_ms
+from duologue.engines.whisper.speech_window import Samples
 from duologue.ports import Clock, StreamOptions, SttOptions
 
 log = logging.getLogger("duologue.engines")
@@ -48,11 +51,19 @@ TOKENS_AT_MOST = 220
 """Bound for an answer: fast English is 5 tokens a second; scripts that are spelled in bytes three times that."""
 
 
+PROBE_TOKENS = 8
+"""Words after `WARM_UP_MS` of sound by which ways to run the model are compared."""
+
+PROBE_FROM = 25
+"""The first of them, by its number; the others are each 7 further. Voxtral's 24 would stand for sound."""
+
+
 class Recogniser(BlockingEngine):
     """A recogniser that is given whole stretches of sound.
 
     Args:
         argument: see `core.placement`.
+        verdicts: a folder; see `torchkit.contest.remembered`.
         clock: by which the model's calls are timed.
 
     Attributes:
@@ -68,9 +79,12 @@ class Recogniser(BlockingEngine):
     vocabularies: ClassVar[tuple[str, ...]]
     declared: ClassVar[Capabilities]
 
-    def __init__(self, argument: str = "", *, clock: Clock = wall_ms) -> None:
+    def __init__(
+        self, argument: str = "", *, verdicts: Path = VERDICTS, clock: Clock = wall_ms
+    ) -> None:
         self.capabilities = self.declared
         self._placement = Placement.parse(argument)
+        self._verdicts = verdicts
         self._clock = clock
         self._torch: Any = None
         self._model: Any = None
@@ -79,13 +93,14 @@ class Recogniser(BlockingEngine):
         self._shared: SharedModel[Work, str] | None = None
 
     def load(self) -> None:
-        """Open the model on the first device that works.
+        """Open the model on the first device that works, in the way that proves the fastest there.
 
         Raises:
             EngineUnavailable: a library, the model or a file of it is missing, or no device works.
             EngineOutOfMemory: the model does not fit.
-            SetupError: there is no such precision.
+            SetupError: there is no such precision, or an option has no such value.
         """
+        asked = Asked.of(self._placement)
         folder = model_files.place_of(self._placement, self.name)
         self._torch = devices.library()
         transformers = loading.transformers()
@@ -100,18 +115,22 @@ class Recogniser(BlockingEngine):
         self._processor = self._opened(transformers, folder)
         self._device = devices.find(self._placement)
         chosen = precision.choose(self._device, self._placement.precision)
-        max_memory = self._placement.option("max_memory") or None
-        self._model = loading.load_model(
-            cls, folder, self._device, chosen.name, max_memory=max_memory
+        way = fastest(
+            Place(self._torch, self._device, self._verdicts, self._clock),
+            folder,
+            ways(chosen, asked),
+            lambda way: self._loaded(cls, folder, way),
+            self._tried,
+            chosen.why,
         )
+        self._model = self._loaded(cls, folder, way)
         self.fit(folder)
         self._shared = SharedModel(self._called, clock=self._clock)
 
     def warm_up(self) -> None:
         """Transcribe until it takes no less time, and see how many streams can be answered in time."""
         assert self._shared is not None
-        sound = np.random.default_rng(0).normal(0, 0.05, ms_to_samples(WARM_UP_MS))
-        work = Work(sound.astype(np.float32), Manner(self.capabilities.languages[0]))
+        work = Work(_noise(), Manner(self.capabilities.languages[0]))
         took_ms: list[float] = []
         while len(took_ms) < WARM_UP_RUNS:
             job = self._shared.ask(self, work, is_final=True)
@@ -188,6 +207,42 @@ class Recogniser(BlockingEngine):
                 remedy=self.processor_remedy(folder),
             ) from error
 
+    def _loaded(self, cls: Any, folder: Path, way: Way) -> Any:
+        model = loading.load_model(
+            cls,
+            folder,
+            self._device,
+            way.precision,
+            max_memory=self._placement.option("max_memory") or None,
+            attention=way.attention,
+        )
+        made = self._processor.feature_extractor.feature_size
+        wanted = self.mel_bands(model)
+        if made != wanted:
+            raise EngineUnavailable(
+                "stt_features_differ",
+                f"The model of {self.name} in {folder} takes {wanted} mel bands, and its files say {made}.",
+                remedy=f"Place the model's own preprocessor_config.json (feature_size {wanted}) in {folder}.",
+            )
+        return model
+
+    def _tried(self, model: Any) -> Any:
+        """The logits of a few words, always the same, after what the engine is warmed up with."""
+        torch, logits = self._torch, []
+        tokens = (
+            torch.arange(PROBE_TOKENS, device=self._device.device)[:, None, None] * 7 + PROBE_FROM
+        )
+        with torch.inference_mode():
+            given, word = self.given(model, Work(_noise()))
+            out = model(**given, use_cache=True)
+            for token in tokens:
+                logits.append(out.logits[0, -1])
+                rest = {name: given[name] for name in given if name == "encoder_outputs"}
+                out = model(
+                    **{word: token}, **rest, past_key_values=out.past_key_values, use_cache=True
+                )
+            return torch.stack([*logits, out.logits[0, -1]]).float().cpu()
+
     def _called(self, works: Sequence[Work]) -> list[str]:
         """One call of the model, which does one thing at a time; in the model's thread."""
         try:
@@ -217,11 +272,15 @@ class Recogniser(BlockingEngine):
 
     @abstractmethod
     def fit(self, folder: Path) -> None:
-        """See that model and processor belong together, and narrow `capabilities` to what is there.
+        """Narrow `capabilities` to what is there."""
 
-        Raises:
-            EngineUnavailable: they do not.
-        """
+    @abstractmethod
+    def mel_bands(self, model: Any) -> int:
+        """Those that a model takes."""
+
+    @abstractmethod
+    def given(self, model: Any, work: Work) -> tuple[dict[str, Any], str]:
+        """For one step of a model over some sound: what it is given, and under which name it takes a word."""
 
     @abstractmethod
     def transcribe(self, work: Work) -> str:
@@ -230,3 +289,9 @@ class Recogniser(BlockingEngine):
     @abstractmethod
     def processor_remedy(self, folder: Path) -> str:
         """What to do where the processor cannot be loaded."""
+
+
+def _noise() -> Samples:
+    """As long as a spoken command, always the same."""
+    sound = np.random.default_rng(0).normal(0, 0.05, ms_to_samples(WARM_UP_MS))
+    return sound.astype(np.float32)

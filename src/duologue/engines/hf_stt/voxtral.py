@@ -56,28 +56,31 @@ class Voxtral(Recogniser):
 
     def fit(self, folder: Path) -> None:
         """See `Recogniser`."""
-        made = self._processor.feature_extractor.feature_size
-        wanted = self._model.config.audio_config.num_mel_bins
-        if made != wanted:
-            raise EngineUnavailable(
-                "stt_features_differ",
-                f"The Voxtral model in {folder} takes {wanted} mel bands, and its files say {made}.",
-                remedy=f"Place the model's own preprocessor_config.json (feature_size {wanted}) in {folder}.",
-            )
+
+    def mel_bands(self, model: Any) -> int:
+        """See `Recogniser`."""
+        return int(model.config.audio_config.num_mel_bins)
+
+    def given(self, model: Any, work: Work) -> tuple[dict[str, Any], str]:
+        """See `Recogniser`."""
+        return dict(self._request(model, work)), "input_ids"
 
     def transcribe(self, work: Work) -> str:
         """See `Recogniser`."""
-        asked: Any = self._processor.apply_transcription_request(
+        asked = self._request(self._model, work)
+        ids = self._model.generate(**asked, **self.bound(work), do_sample=False)
+        said = ids[0, asked["input_ids"].shape[1] :]
+        text: str = self._processor.tokenizer.decode(said, skip_special_tokens=True)
+        return text.strip()
+
+    def _request(self, model: Any, work: Work) -> Any:
+        return self._processor.apply_transcription_request(
             audio=work.sound,
             model_id=self.name,
             language=work.manner.language or None,
             sampling_rate=STREAM.rate_hz,
             format="wav",
-        ).to(self._device.device, dtype=self._model.dtype)
-        ids = self._model.generate(**asked, **self.bound(work), do_sample=False)
-        said = ids[0, asked["input_ids"].shape[1] :]
-        text: str = self._processor.tokenizer.decode(said, skip_special_tokens=True)
-        return text.strip()
+        ).to(self._device.device, dtype=model.dtype)
 
     def processor_remedy(self, folder: Path) -> str:
         """See `Recogniser`."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from duologue.core.audio import STREAM
 from duologue.core.capabilities import Capabilities, Role
-from duologue.core.errors import EngineUnavailable, SetupError
+from duologue.core.errors import SetupError
 from duologue.engines.base import EngineSpec
 from duologue.engines.hf_stt.recogniser import MAX_STREAMS, Recogniser
 from duologue.engines.hf_stt.stream import Work
@@ -51,16 +51,6 @@ class TransformersWhisper(Recogniser):
     def fit(self, folder: Path) -> None:
         """See `Recogniser`."""
         self._beams = _beams(self._placement.option("beams"))
-        made, wanted = (
-            self._processor.feature_extractor.feature_size,
-            self._model.config.num_mel_bins,
-        )
-        if made != wanted:
-            raise EngineUnavailable(
-                "stt_features_differ",
-                f"The Whisper model in {folder} takes {wanted} mel bands, and its files say {made}.",
-                remedy=f"Place the model's own preprocessor_config.json (feature_size {wanted}) in {folder}.",
-            )
         known = getattr(self._model.generation_config, "lang_to_id", None) or {}
         self._is_multilingual = len(known) > 1
         languages = tuple(mark.strip("<|>") for mark in known) if self._is_multilingual else ("en",)
@@ -68,14 +58,21 @@ class TransformersWhisper(Recogniser):
             self.capabilities, languages=languages, translates=self._is_multilingual
         )
 
+    def mel_bands(self, model: Any) -> int:
+        """See `Recogniser`."""
+        return int(model.config.num_mel_bins)
+
+    def given(self, model: Any, work: Work) -> tuple[dict[str, Any], str]:
+        """See `Recogniser`."""
+        start = self._torch.tensor(
+            [[model.config.decoder_start_token_id]], device=self._device.device
+        )
+        encoded = model.get_encoder()(self._features(model, work))
+        return {"encoder_outputs": encoded, "decoder_input_ids": start}, "decoder_input_ids"
+
     def transcribe(self, work: Work) -> str:
         """See `Recogniser`."""
-        features = self._processor.feature_extractor(
-            work.sound,
-            sampling_rate=STREAM.rate_hz,
-            return_tensors="pt",
-            device=self._device.device if self._device.kind == "cuda" else "cpu",
-        ).input_features.to(self._device.device, self._model.dtype)
+        features = self._features(self._model, work)
         ids = self._model.generate(
             features,
             **self.bound(work),
@@ -88,6 +85,14 @@ class TransformersWhisper(Recogniser):
         )
         text: str = self._processor.tokenizer.decode(ids[0], skip_special_tokens=True)
         return text.strip()
+
+    def _features(self, model: Any, work: Work) -> Any:
+        return self._processor.feature_extractor(
+            work.sound,
+            sampling_rate=STREAM.rate_hz,
+            return_tensors="pt",
+            device=self._device.device if self._device.kind == "cuda" else "cpu",
+        ).input_features.to(self._device.device, model.dtype)
 
     def _how(self, work: Work) -> dict[str, Any]:
         how: dict[str, Any] = {}

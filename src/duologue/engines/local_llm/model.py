@@ -21,13 +21,12 @@ from duologue.engines.local_llm.forms import Form, form_for
 from duologue.engines.local_llm.stops import StopFinder
 from duologue.engines.local_llm.wanted import Wanted, check_there
 from duologue.engines.models.store import DEFAULT_FOLDER
-from duologue.engines.torchkit import contest, device, host, loading, oom, precision
+from duologue.engines.torchkit import device, host, loading, oom, precision
+from duologue.engines.torchkit.fastest import VERDICTS, Place, fastest, likeness
+from duologue.engines.torchkit.ways import Asked, Way, ways
 from duologue.ports import Clock
 
 log = logging.getLogger("duologue.engines")
-
-VERDICTS = DEFAULT_FOLDER.parent / "verdicts"
-"""Where it is remembered which precision is the fastest; `~` is not expanded yet."""
 
 WINDOW = 1_024
 """Of a model whose files do not say: GPT-2's."""
@@ -43,14 +42,11 @@ STEADY = 1.3
 as the best until its first word."""
 
 PROBE_TOKENS = 48
-"""Length of the prompt with which precisions are compared."""
-
-LIKENESS = 0.98
-"""Least cosine between the logits of two precisions, each token's own mean taken off. int8 keeps 0.998 of models with
-random weights (0.1 and 56 million parameters); what breaks under it is far below."""
+"""Length of the prompt with which ways to run the model are compared."""
 
 CACHE_LIKENESS = 0.9
-"""The same, between reading at once and in parts. In int8 these differ a little: it rounds by what it is given."""
+"""Least likeness of the logits between reading at once and in parts. In int8 these differ a little:
+it rounds by what it is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +74,7 @@ class LocalModel:
 
     def __init__(self, argument: str, *, verdicts: Path = VERDICTS, clock: Clock = wall_ms) -> None:
         self._wanted = Wanted.parse(argument)
-        self._verdicts = verdicts.expanduser()
+        self._verdicts = verdicts
         self._clock = clock
         self._tokenizer: Any = None
         self._form: Form | None = None
@@ -91,7 +87,7 @@ class LocalModel:
         self.first_ms: tuple[float, ...] = ()
 
     def load(self) -> None:
-        """Open the model on the best device, in the precision that proves the fastest there.
+        """Open the model on the best device, in the way that proves the fastest there.
 
         Raises:
             EngineUnavailable: a library, a file or the device is missing.
@@ -104,12 +100,8 @@ class LocalModel:
         self._device = here = device.find(self._wanted.placement)
         self._tokenizer = _tokenizer(transformers, folder)
         choice = precision.choose(here, self._wanted.placement.precision)
-        name = choice.name
-        if choice.rivals and self._wanted.contest:
-            name = self._fastest(torch, transformers, folder, choice).winner
-        else:
-            log.info("= %s runs in %s: %s", folder.name, name, choice.why)
-        model = self._open(transformers, folder, name)
+        way = self._fastest(torch, transformers, folder, choice)
+        model = self._open(transformers, folder, way)
         if text := loading.advice(here, "the language model"):
             log.info("~ %s", text)
         self._form = form_for(self._tokenizer, model.config, self._wanted.form)
@@ -210,15 +202,15 @@ class LocalModel:
     def _cost(self, text: str) -> int:
         return len(self._tokenizer.encode(text, add_special_tokens=False))
 
-    def _open(self, transformers: Any, folder: Path, name: str) -> Any:
+    def _open(self, transformers: Any, folder: Path, way: Way) -> Any:
         assert self._device is not None
         return loading.load_model(
             transformers.AutoModelForCausalLM,
             folder,
             self._device,
-            name,
+            way.precision,
             max_memory=self._wanted.max_memory,
-            attention=self._wanted.attention,
+            attention=way.attention,
         )
 
     def _probe(self) -> list[int]:
@@ -228,14 +220,10 @@ class LocalModel:
 
     def _fastest(
         self, torch: Any, transformers: Any, folder: Path, choice: precision.Precision
-    ) -> contest.Verdict:
-        """Time the precisions that are in question."""
-        here = self._device
-        assert here is not None
-        candidates = [
-            contest.Candidate(name, lambda name=name: self._open(transformers, folder, name))  # type: ignore[misc]
-            for name in (choice.name, *choice.rivals)
-        ]
+    ) -> Way:
+        """Time the ways that are in question."""
+        wanted = self._wanted
+        assert self._device is not None
 
         def run(model: Any) -> Any:
             decoder = Decoder(torch, transformers, model)
@@ -244,15 +232,14 @@ class LocalModel:
                 decoder.step(token)
             return decoder.whole(self._probe()).float().cpu()
 
-        def after() -> str:
-            oom.release(torch, here)
-            return ""
-
-        def hold() -> contest.Verdict:
-            return contest.contest(candidates, run, _unlike, contest.BUDGET_S, self._clock, after)
-
-        key = contest.key(torch, here, contest.fingerprint(folder), candidates)
-        return contest.remembered(self._verdicts, key, hold)
+        return fastest(
+            Place(torch, self._device, self._verdicts, self._clock),
+            folder,
+            ways(choice, Asked(wanted.placement.precision, wanted.attention, wanted.contest)),
+            lambda way: self._open(transformers, folder, way),
+            run,
+            choice.why,
+        )
 
 
 class _First:
@@ -304,20 +291,6 @@ def _tokenizer(transformers: Any, folder: Path) -> Any:
         ) from error
 
 
-def _likeness(one: Any, other: Any) -> float:
-    """Of logits, [tokens, vocabulary]: mean cosine, each token's own mean taken off."""
-    a, b = one - one.mean(-1, keepdim=True), other - other.mean(-1, keepdim=True)
-    return float(((a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1)).clamp_min(1e-9)).mean())
-
-
-def _unlike(plain: Any, other: Any) -> str:
-    """What is wrong with another precision's logits."""
-    if not other.isfinite().all():
-        return "its numbers overflow"
-    likeness = _likeness(plain, other)
-    return "" if likeness >= LIKENESS else f"its answers differ (likeness {likeness:.2f})"
-
-
 def check_cache(decoder: Decoder, tokens: Sequence[int], folder: Path) -> None:
     """See that reading in parts, with a cache that was cut, gives what reading all at once gives.
 
@@ -329,7 +302,7 @@ def check_cache(decoder: Decoder, tokens: Sequence[int], folder: Path) -> None:
     read = decoder.read(tokens, lambda: False)
     assert read is not None
     decoder.forget()
-    if not _likeness(whole, read[0]) >= CACHE_LIKENESS:
+    if not likeness(whole, read[0]) >= CACHE_LIKENESS:
         raise EngineUnavailable(
             "llm_cache_unsupported",
             f"The model in {folder} cannot go on from what it has read: its kind keeps no keys and values.",

@@ -27,9 +27,9 @@ from duologue.core.errors import AtCapacity, EngineError, EngineLost, OurError
 from duologue.engines.base import EngineSpec
 from duologue.engines.chat.messages import ChatMessage, messages
 from duologue.engines.local_llm import wire
-from duologue.engines.local_llm.model import VERDICTS
 from duologue.engines.local_llm.process import ModelProcess, News
 from duologue.engines.local_llm.wanted import Wanted, in_folder
+from duologue.engines.torchkit.fastest import VERDICTS
 from duologue.ports import Delta, Prompt, TextDelta
 
 MAX_WAITING = 4

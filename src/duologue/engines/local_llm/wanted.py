@@ -8,6 +8,7 @@ from typing import Any, Literal, cast, get_args
 from duologue.core.errors import EngineUnavailable, SetupError
 from duologue.core.placement import Placement
 from duologue.engines.models import store as models
+from duologue.engines.torchkit.ways import ATTENTIONS
 
 FormName = Literal["", "template", "transcript", "turns"]
 """How a conversation is put to the model; empty for what its files suggest. See `forms`."""
@@ -29,9 +30,9 @@ class Wanted:
         temperature: 0 for the likeliest word each time; None for what the model's files say; so the three below.
         repetition_penalty: 1 for none. Small models go in circles without one.
         max_memory: see `torchkit.loading.load_model`.
-        attention: "sdpa" or "eager".
+        attention: "sdpa" or "eager"; empty to have it chosen.
         context: tokens of prompt and answer together, where the model's own window is not smaller.
-        contest: whether precisions are timed against one another at load, where none is asked for.
+        contest: whether ways to run the model are timed against one another at load, where no precision is asked for.
     """
 
     placement: Placement
@@ -42,7 +43,7 @@ class Wanted:
     repetition_penalty: float | None = None
     max_memory: str | None = None
     form: FormName = ""
-    attention: str = "sdpa"
+    attention: str = ""
     context: int = CONTEXT
     contest: bool = True
 
@@ -128,7 +129,7 @@ def _form(text: str) -> FormName:
 
 
 def _attention(text: str) -> str:
-    if text not in ("sdpa", "eager"):
+    if text not in ATTENTIONS:
         raise ValueError(text)
     return text
 
