@@ -457,3 +457,16 @@ async def test_an_engine_that_is_not_there_is_not_tried_out_and_when_it_comes_it
         async with asyncio.timeout(5):
             while link.breaker.is_open:  # noqa: ASYNC110 - the trial comes at its own time
                 await asyncio.sleep(0.01)
+
+
+async def test_an_engine_has_all_its_time_from_when_it_owes_however_long_it_was_silent_before() -> (
+    None
+):
+    one, two = Stream(), Stream()
+    async with opened(Pool(one), Pool(two), timeout_s=0.3) as stream:
+        events = asyncio.ensure_future(collect(stream, 1))
+        await asyncio.sleep(0.25)  # somebody speaks
+        stream.flush(1)
+        asyncio.get_running_loop().call_later(0.2, one.out.put, Final(1, 0, "in time"))
+        assert await events == [Final(1, 0, "in time")]
+        assert two.got == []

@@ -311,6 +311,7 @@ class ResilientStream:
             except TimeoutError:
                 if is_late and self._is_owed:
                     return EngineGone(_timed_out(self._role, self._link.name, limit_s))
+                since_s = max(self._owed_since, asked_s)  # it may have begun to owe only now
                 is_late = self._is_owed and loop.time() >= self._until_s(since_s, limit_s)
             else:
                 self._came(event, loop.time(), since_s)
