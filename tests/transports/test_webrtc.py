@@ -279,7 +279,7 @@ async def test_ten_calls_come_and_go_and_nothing_is_left() -> None:
         assert not world.pacer._members
         assert asyncio.all_tasks() == before[0]
         assert threading.active_count() <= before[1] + 1  # the pool that imported the library
-        assert len(os.listdir("/proc/self/fd")) == before[2]
+        assert len(os.listdir("/proc/self/fd")) <= before[2]  # an earlier test's may go meanwhile
 
 
 async def test_a_server_on_its_way_down_lets_an_answer_end() -> None:
