@@ -3,10 +3,14 @@
 import asyncio
 import contextlib
 import threading
-from typing import Protocol
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
 
 from duologue.core.errors import DuologueError, EngineError, EngineUnavailable
 from duologue.engines.threads import engine_bug
+
+T = TypeVar("T")
 
 
 class Loadable(Protocol):
@@ -58,6 +62,12 @@ async def bring_up_apart(engine: Loadable) -> None:
     error = await done
     if error is not None:
         raise error
+
+
+def run_apart(work: Coroutine[Any, Any, T]) -> T:
+    """Run in a loop of its own, in a thread of its own: whether or not the caller's thread has a loop. Blocks."""
+    with ThreadPoolExecutor(1, "engine-start") as threads:
+        return threads.submit(asyncio.run, work).result()
 
 
 def as_engine_error(error: BaseException) -> EngineError:

@@ -9,7 +9,6 @@ whoever kept their sound. There is no way up but a new start: what has once not 
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,14 +17,10 @@ from duologue.core.capabilities import Capabilities, Role
 from duologue.core.errors import DuologueError, EngineError, EngineLost, EngineOutOfMemory
 from duologue.engines.loading import as_engine_error
 from duologue.engines.pool_inprocess import at_capacity
+from duologue.engines.shortages import SHORTAGES, Shortages
 from duologue.ports import EngineStream, StreamOptions
 
 log = logging.getLogger("duologue.engines")
-
-SHORTAGES = 2
-"""So many within `WITHIN_S` make a rung too high; a single one may be somebody else's doing, and costs streams."""
-
-WITHIN_S = 60.0
 
 AGAIN_S = 1.0
 AGAIN_MOST_S = 30.0
@@ -48,17 +43,15 @@ class LadderPool:
 
     Attributes:
         rung: the number of the one that is loaded.
-        shortages: how often memory ran out.
     """
 
     def __init__(self, rungs: Sequence[Rung]) -> None:
         self.rung = 0
-        self.shortages = 0
         self._rungs = rungs
         self._pool: Any = None
         self._last_pool: Any = None  # for what it could do, while the next is loaded
         self._limit: int | None = None
-        self._recent_s: deque[float] = deque(maxlen=SHORTAGES)
+        self._shortages = Shortages()
         self._moved = asyncio.Event()
         self._too_high = asyncio.Event()
         self._error: EngineError | None = None
@@ -78,6 +71,11 @@ class LadderPool:
     def name(self) -> str:
         """The rung's."""
         return self._rungs[self.rung].name
+
+    @property
+    def shortages(self) -> int:
+        """How often memory ran out."""
+        return self._shortages.count
 
     @property
     def capabilities(self) -> Capabilities:
@@ -128,11 +126,8 @@ class LadderPool:
         self._pool.note(error)
         if not isinstance(error, EngineOutOfMemory):
             return
-        now_s = asyncio.get_running_loop().time()
-        self.shortages += 1
-        self._recent_s.append(now_s)
+        is_often = self._shortages.note(asyncio.get_running_loop().time())
         self._limit = max(1, self.capabilities.max_streams // 2)
-        is_often = len(self._recent_s) == SHORTAGES and now_s - self._recent_s[0] <= WITHIN_S
         if is_often and self.rung + 1 < len(self._rungs):
             self._too_high.set()
             self._moved.clear()
@@ -193,7 +188,7 @@ class LadderPool:
 
     def _is_on(self, pool: Any, rung: Rung) -> None:
         self._pool, self._limit, self._error = pool, None, None
-        self._recent_s.clear()
+        self._shortages.begin_anew()
         self._too_high.clear()
         self._moved.set()
         if self.rung:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from duologue.core.errors import EngineUnavailable, SetupError
-from duologue.engines.local_llm.wanted import Wanted, in_folder
+from duologue.engines.local_llm.wanted import Wanted
+from duologue.engines.models.store import in_folder
 
 
 def test_everything_may_be_left_to_the_model() -> None:

@@ -10,7 +10,7 @@ from duologue.core.errors import SetupError
 from duologue.core.placement import Placement
 from duologue.engines.managed_llm import flags
 from duologue.engines.managed_llm.flags import Facts
-from duologue.engines.managed_llm.kinds import in_folder
+from duologue.engines.models.store import in_folder
 from duologue.memory.goals import Goal
 from duologue.memory.machine import Machine
 from duologue.memory.plan import Choice, plan

@@ -11,6 +11,7 @@ from duologue.engines.csm import model as csm_model
 from duologue.engines.kokoro import files as kokoro_files
 from duologue.engines.local_llm import wanted
 from duologue.engines.managed_llm import kinds
+from duologue.engines.models import store
 from duologue.engines.models.sources import CATALOGUE
 from duologue.engines.models.store import how_to_get
 from duologue.engines.piper import files as piper_files
@@ -59,7 +60,7 @@ def test_a_model_that_is_known_is_got_by_its_name(
 def test_every_voice_names_the_command_of_a_model_that_is_known(
     engine: str, name: str, folder: Path
 ) -> None:
-    place = Placement.parse(model_files.in_folder(name, folder))
+    place = Placement.parse(store.in_folder(name, folder))
     with pytest.raises(EngineUnavailable) as caught:
         model_files.place_of(place, engine)
     known = name.removesuffix(".onnx")

@@ -8,6 +8,7 @@ import pytest
 
 from duologue.core.errors import EngineOutOfMemory, EngineUnavailable
 from duologue.core.placement import Placement
+from duologue.engines.cores import spare_cores
 from duologue.engines.torchkit import host
 from duologue.engines.torchkit.device import Device, Seen, ranked, settled, visible
 
@@ -128,6 +129,6 @@ def test_the_machine_is_known_without_torch() -> None:
     total, free = host.memory_mib()
     assert 0 < free <= total
     assert host.cpu_name()
-    assert 1 <= host.spare_cores() <= host.MAX_THREADS
+    assert 1 <= spare_cores(host.MAX_THREADS) <= host.MAX_THREADS
     assert host.first_line("Failed.\nStack trace") == "Failed"
     assert host.first_line(MemoryError()) == "MemoryError"

@@ -4,11 +4,11 @@ import pytest
 
 from duologue.core.errors import EngineUnavailable, SetupError
 from duologue.core.placement import Placement
+from duologue.engines.models.store import in_folder
 from duologue.engines.whisper.files import (
     REQUIRED,
     check,
     folder_of,
-    in_folder,
     placed,
     precision_of,
 )

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from duologue.core.errors import EngineOutOfMemory, EngineUnavailable
+from duologue.engines.cores import spare_cores
 from duologue.engines.whisper.engine import Whisper
-from duologue.engines.whisper.load import MAX_THREADS, spare_cores
+from duologue.engines.whisper.load import MAX_THREADS
 
 pytest.importorskip("faster_whisper")
 from tests.engines.whisper import tiny_whisper
@@ -44,7 +45,7 @@ def test_a_whole_model_is_loaded_and_run(checkpoint: Path, device: str) -> None:
 
 
 def test_one_core_is_left_to_the_event_loop() -> None:
-    assert 1 <= spare_cores() <= MAX_THREADS
+    assert 1 <= spare_cores(MAX_THREADS) <= MAX_THREADS
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

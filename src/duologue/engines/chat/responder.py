@@ -7,8 +7,7 @@ that nobody wants the rest. What a server does not take is left out once it has 
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -26,8 +25,10 @@ from duologue.engines.chat.errors import (
     translated,
     words_of,
 )
+from duologue.engines.chat.listed import model_names
 from duologue.engines.chat.messages import request_body
 from duologue.engines.chat.thoughts import ThoughtFilter
+from duologue.engines.loading import run_apart
 from duologue.ports import Delta, Prompt
 
 log = logging.getLogger("duologue.engines")
@@ -143,7 +144,7 @@ class OpenAIResponder:
             ) from error
         self._url = checked(self._url)
         self._client = self._make_client()
-        self.models = _apart(self._list_models())
+        self.models = run_apart(self._list_models())
         self._choose()
 
     def warm_up(self) -> None:
@@ -152,7 +153,7 @@ class OpenAIResponder:
         Raises:
             EngineError: it could not.
         """
-        _apart(self._say_one_word())
+        run_apart(self._say_one_word())
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -236,7 +237,7 @@ class OpenAIResponder:
             wait = _Wait(self.server, "no list of its models", self._patience.models_s)
             with translated(self.server):
                 try:
-                    return _names(await wait.until(client.get("/models", cast_to=object)))
+                    return model_names(await wait.until(client.get("/models", cast_to=object)))
                 except openai.APIStatusError as error:
                     if error.status_code in _NO_MODELS:
                         return ()
@@ -331,26 +332,11 @@ class _Wait:
             raise timed_out(self._server, self._what, self._seconds) from None
 
 
-def _apart(work: Coroutine[Any, Any, T]) -> T:
-    """Run in a loop of its own, in a thread of its own: whether or not the caller's thread has a loop."""
-    with ThreadPoolExecutor(1, "llm-start") as threads:
-        return threads.submit(asyncio.run, work).result()
-
-
 def _was_closed(cause: BaseException | None) -> bool:
     """Whether the server had closed a connection that was kept open: then nobody read the request."""
     import httpx2
 
     return isinstance(cause, httpx2.RemoteProtocolError | httpx2.ReadError | httpx2.WriteError)
-
-
-def _names(listed: object) -> tuple[str, ...]:
-    """The names in a list of models, in the shapes in which servers give it."""
-    if isinstance(listed, dict):
-        listed = listed.get("data") or listed.get("models")
-    entries = listed if isinstance(listed, list) else []
-    names = (entry.get("id") or entry.get("name") for entry in entries if isinstance(entry, dict))
-    return tuple(name for name in names if isinstance(name, str) and name)
 
 
 def _is_same(wanted: str, listed: str) -> bool:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from duologue.core.capabilities import Capabilities, Role
 from duologue.core.errors import EngineError, EngineLost
 from duologue.core.placement import Placement
-from duologue.engines.base import BlockingEngine, Emit, EngineSpec, Inbox, StreamCancelled
+from duologue.engines.base import BlockingEngine, Emit, EngineSpec, Inbox
 from duologue.engines.csm import voices
 from duologue.engines.csm.codec import Samples
 from duologue.engines.csm.model import FRAME_MS, RATE_HZ, Loaded, load
@@ -32,6 +32,7 @@ from duologue.engines.csm.sampling import Manner
 from duologue.engines.csm.speech import Speech, Wanted
 from duologue.engines.csm.trial import tried
 from duologue.engines.csm.words import Pace, Words
+from duologue.engines.models import store as models
 from duologue.engines.text.speakable import Speakable
 from duologue.engines.text.spoken import spoken
 from duologue.engines.torchkit import host, oom
@@ -194,10 +195,7 @@ class Csm(BlockingEngine):
         """
         assert self._shared is not None
         job = self._shared.ask(owner, work, is_final=True)
-        while not job.wait(POLL_S):
-            if cancelled():
-                raise StreamCancelled
-        result: Result = job.answer()
+        result: Result = job.outcome(cancelled, POLL_S)
         return result
 
     # --- voices ---
@@ -317,6 +315,6 @@ SPEC = EngineSpec(
     Csm,
     is_own_process=True,
     about="Sesame CSM-1B (Apache-2.0) on PyTorch: natural, hears what it has said; needs a GPU",
-    locate=model_files.in_folder,
+    locate=models.in_folder,
 )
 """`ram_mib` is computed, of the true model in float32 on the CPU (1.63 billion weights, and the work)."""

@@ -12,6 +12,7 @@ import numpy as np
 from duologue.core.audio import STREAM, ms_to_samples
 from duologue.core.capabilities import Capabilities
 from duologue.core.errors import EngineError, EngineLost, EngineRefused, EngineUnavailable
+from duologue.core.languages import family
 from duologue.core.placement import Placement
 from duologue.engines.base import BlockingEngine, Emit, Inbox
 from duologue.engines.hf_stt import files
@@ -185,7 +186,7 @@ class Recogniser(BlockingEngine):
             stream.leave()
 
     def _asked(self, options: SttOptions) -> Manner:
-        language = options.language.lower().replace("_", "-").partition("-")[0]
+        language = family(options.language)
         if language and language not in self.capabilities.languages:
             log.info("~ %s does not know the language '%s', and detects it", self.name, language)
             language = ""

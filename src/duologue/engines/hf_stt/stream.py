@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from duologue.core.audio import AudioFrame, ms_to_samples
 from duologue.core.errors import EngineError
-from duologue.engines.base import Emit, Flush, Inbox, Item, StreamCancelled
+from duologue.engines.base import Emit, Flush, Inbox, Item
 from duologue.engines.whisper.shared_model import Job, SharedModel
 from duologue.engines.whisper.speech_window import Samples, SpeechWindow, is_audible
 from duologue.ports import Final, Partial
@@ -129,10 +129,7 @@ class Stream:
         self._emit(Final(flush_id, self._upto, _joined(texts)))
 
     def _outcome(self, job: Job[Work, str]) -> str:
-        while not job.wait(POLL_S):
-            if self._inbox.cancelled:
-                raise StreamCancelled
-        return job.answer()
+        return job.outcome(lambda: self._inbox.cancelled, POLL_S)
 
 
 def _joined(texts: list[str]) -> str:

@@ -17,7 +17,7 @@ from duologue.core.errors import EngineUnavailable
 from duologue.engines.base import EngineSpec
 from duologue.engines.hf_stt.recogniser import MAX_STREAMS, Recogniser
 from duologue.engines.hf_stt.stream import Work
-from duologue.engines.voices import model_files
+from duologue.engines.models import store as models
 
 LANGUAGES = ("en", "es", "fr", "pt", "hi", "de", "nl", "it")
 """Those of its model card."""
@@ -94,5 +94,5 @@ SPEC = EngineSpec(
     Voxtral,
     is_own_process=True,
     about="Mistral's Voxtral (Apache-2.0) on PyTorch: accurate, eight languages; needs a GPU",
-    locate=model_files.in_folder,
+    locate=models.in_folder,
 )

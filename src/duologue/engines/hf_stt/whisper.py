@@ -17,7 +17,7 @@ from duologue.core.errors import SetupError
 from duologue.engines.base import EngineSpec
 from duologue.engines.hf_stt.recogniser import MAX_STREAMS, Recogniser
 from duologue.engines.hf_stt.stream import Work
-from duologue.engines.voices import model_files
+from duologue.engines.models import store as models
 
 NO_SPEECH = 0.6
 """Sound is no speech if the model gives that more probability than this, and is less sure of the text ..."""
@@ -143,5 +143,5 @@ SPEC = EngineSpec(
     TransformersWhisper,
     is_own_process=True,
     about="Whisper (MIT) on PyTorch: for GPUs and models that `whisper` does not take",
-    locate=model_files.in_folder,
+    locate=models.in_folder,
 )

@@ -29,9 +29,9 @@ from duologue.core.placement import Placement
 from duologue.engines.base import BlockingEngine, Emit, EngineSpec, Inbox
 from duologue.engines.kokoro import files
 from duologue.engines.kokoro.voices import KokoroVoices
+from duologue.engines.models import store as models
 from duologue.engines.text.breaths import Breaths
 from duologue.engines.text.spoken import spoken
-from duologue.engines.voices import model_files
 from duologue.engines.voices.inference import (
     Inference,
     open_session,
@@ -247,6 +247,6 @@ SPEC = EngineSpec(
     Kokoro,
     is_own_process=True,
     about="Kokoro-82M (Apache-2.0; phonemes by GPL-3 parts, in a process of its own): natural, seven accents",
-    locate=model_files.in_folder,
+    locate=models.in_folder,
 )
 """`ram_mib` is the peak of a process with random weights of the true size, in 32 bits on a CPU (680 MiB)."""

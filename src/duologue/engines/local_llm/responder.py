@@ -28,7 +28,8 @@ from duologue.engines.base import EngineSpec
 from duologue.engines.chat.messages import ChatMessage, messages
 from duologue.engines.local_llm import wire
 from duologue.engines.local_llm.process import ModelProcess, News
-from duologue.engines.local_llm.wanted import Wanted, in_folder
+from duologue.engines.local_llm.wanted import Wanted
+from duologue.engines.models import store as models
 from duologue.engines.torchkit.fastest import VERDICTS
 from duologue.ports import Delta, Prompt, TextDelta
 
@@ -197,5 +198,5 @@ SPEC = EngineSpec(
     Capabilities(holds_gil=True),
     TransformersResponder,
     about="a small language model on Transformers, in a process of its own",
-    locate=in_folder,
+    locate=models.in_folder,
 )

@@ -104,14 +104,6 @@ def check_there(folder: Path) -> None:
         )
 
 
-def in_folder(argument: str, models_folder: Path) -> str:
-    """The same argument with a model's bare name written out as its path in another models folder."""
-    placement = Placement.parse(argument)
-    if not placement.model or placement.is_path:
-        return argument
-    return str(placement.at(str(models_folder.expanduser() / placement.model)))
-
-
 def _within(kind: Callable[[str], Any], low: float, high: float) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         value = kind(text)

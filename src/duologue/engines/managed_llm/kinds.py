@@ -52,14 +52,6 @@ def program(kind: Kind, path: str | None = None) -> str | None:
     return found
 
 
-def in_folder(argument: str, models_folder: Path) -> str:
-    """The same argument with a model's bare name written out as its path in the models folder."""
-    placement = Placement.parse(argument)
-    if not placement.model or placement.is_path:
-        return argument
-    return str(placement.at(str(models_folder.expanduser() / placement.model)))
-
-
 def checkpoint(model: str) -> str:
     """vLLM's: a folder; or a name on a hub, which vLLM fetches itself.
 

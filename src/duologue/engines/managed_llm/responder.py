@@ -34,8 +34,9 @@ from duologue.engines.chat.responder import OpenAIResponder, Patience
 from duologue.engines.managed_llm import probe
 from duologue.engines.managed_llm.flags import ONLY_IF_KNOWN, Facts, served_name
 from duologue.engines.managed_llm.keeper import Keeper, Pace
-from duologue.engines.managed_llm.kinds import LLAMA_SERVER, OLLAMA, VLLM, Kind, in_folder, program
+from duologue.engines.managed_llm.kinds import LLAMA_SERVER, OLLAMA, VLLM, Kind, program
 from duologue.engines.managed_llm.process import ServerProcess
+from duologue.engines.models import store as models
 from duologue.ports import Delta, Prompt
 
 log = logging.getLogger("duologue.engines")
@@ -311,7 +312,7 @@ def _not_loaded() -> OurError:
 
 
 def _spec(name: str, kind: Kind, about: str, *, is_in_folder: bool = True) -> EngineSpec:
-    locate = in_folder if is_in_folder else None
+    locate = models.in_folder if is_in_folder else None
     make = partial(ManagedResponder, kind)
     return EngineSpec(name, Role.LLM, Capabilities(), make, about=about, locate=locate)
 

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -21,13 +20,10 @@ from typing import Any
 from duologue.core.capabilities import Capabilities
 from duologue.core.errors import EngineError, EngineLost, EngineOutOfMemory, OurError
 from duologue.engines.loading import bring_up
+from duologue.engines.shortages import Shortages
 from duologue.ports import Delta, Prompt
 
 log = logging.getLogger("duologue.engines")
-
-SHORTAGES = 2
-WITHIN_S = 60.0
-"""So many within so long make a rung too high."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +46,15 @@ class RungResponder:
 
     Attributes:
         rung: the number of the one that is loaded, or being loaded.
-        shortages: how often memory ran out.
     """
 
     def __init__(
         self, rungs: Sequence[Rung], *, clock_s: Callable[[], float] = time.monotonic
     ) -> None:
         self.rung = 0
-        self.shortages = 0
         self._rungs = rungs
         self._clock_s = clock_s
-        self._recent_s: deque[float] = deque(maxlen=SHORTAGES)
+        self._shortages = Shortages()
         self._lock = threading.Lock()
         self._current: Any = None
         self._loading: Any = None
@@ -72,6 +66,11 @@ class RungResponder:
     def name(self) -> str:
         """The rung's."""
         return self._rungs[self.rung].name
+
+    @property
+    def shortages(self) -> int:
+        """How often memory ran out."""
+        return self._shortages.count
 
     @property
     def capabilities(self) -> Capabilities:
@@ -135,9 +134,7 @@ class RungResponder:
         with self._lock:
             if which is not self._current or self._is_closed:
                 return  # it failed on its way up, or has been given up
-            self.shortages += 1
-            self._recent_s.append(now_s)
-            is_often = len(self._recent_s) == SHORTAGES and now_s - self._recent_s[0] <= WITHIN_S
+            is_often = self._shortages.note(now_s)
             if not is_often or self.rung + 1 == len(self._rungs):
                 return
             self._current = None
@@ -175,13 +172,13 @@ class RungResponder:
                 _close(responder)
                 log.warning("! %s cannot be loaded: %s", rung.name, error)
                 may_fit = isinstance(error, EngineOutOfMemory) or is_falling
-                self.shortages += isinstance(error, EngineOutOfMemory)
+                self._shortages.count += isinstance(error, EngineOutOfMemory)
                 if number + 1 == len(self._rungs) or not may_fit or self._is_closed:
                     self._error = error
                     raise
                 continue
             with self._lock:
-                self._recent_s.clear()
+                self._shortages.begin_anew()
                 self._current, self._loading, self._error = responder, None, None
             if number:
                 log.warning("= %s is used from now on", rung.name)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from duologue.core.errors import EngineUnavailable, SetupError
+from duologue.core.placement import Placement
 from duologue.engines.models import record as records
 from duologue.engines.models.fetch import fetch
 from duologue.engines.models.forms import HubSource, Source, UrlSource
@@ -215,6 +216,14 @@ def how_to_get(name: str, *, instead: str = "", again: bool = False) -> str:
 def is_there(name: str, folder: Path) -> bool:
     """There is such a model."""
     return _NAME.fullmatch(name) is not None and (folder / name).is_dir()
+
+
+def in_folder(argument: str, folder: Path) -> str:
+    """An engine's argument (`core.placement`) with a model's bare name written out as its path in a models folder."""
+    placement = Placement.parse(argument)
+    if not placement.model or placement.is_path:
+        return argument
+    return str(placement.at(str(folder.expanduser() / placement.model)))
 
 
 def installed(folder: Path) -> list[InstalledModel]:

@@ -25,11 +25,11 @@ from duologue.core.capabilities import Capabilities, Role
 from duologue.core.errors import EngineUnavailable
 from duologue.core.placement import Placement
 from duologue.engines.base import BlockingEngine, Emit, EngineSpec, Inbox
+from duologue.engines.models import store as models
 from duologue.engines.piper import files
 from duologue.engines.text.breaths import Breaths
 from duologue.engines.text.speakable import Speakable
 from duologue.engines.text.spoken import spoken
-from duologue.engines.voices import model_files
 from duologue.engines.voices.inference import (
     Inference,
     open_session,
@@ -232,6 +232,6 @@ SPEC = EngineSpec(
     Piper,
     is_own_process=True,
     about="Piper (GPL-3, in a process of its own): quick neural voices in forty languages",
-    locate=model_files.in_folder,
+    locate=models.in_folder,
 )
 """`ram_mib` is an estimate for a voice of medium size (63 MB)."""

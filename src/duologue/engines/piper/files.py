@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from duologue.core.errors import EngineUnavailable
+from duologue.core.languages import family
 from duologue.core.placement import Placement
 from duologue.engines.models.store import how_to_get
 from duologue.engines.voices import model_files
@@ -33,7 +34,7 @@ class PiperFiles:
     def language(self) -> str:
         """ISO-639-1, of its tag ("en_US") or of espeak-ng's voice ("en-us")."""
         tag = self.config.get("language", {}).get("code") or self.config["espeak"]["voice"]
-        return str(tag).replace("_", "-").partition("-")[0].lower()
+        return family(str(tag))
 
 
 def read(placement: Placement) -> PiperFiles:

@@ -31,10 +31,10 @@ from duologue.core.errors import EngineLost, EngineOutOfMemory, EngineUnavailabl
 from duologue.core.oom import is_out_of_memory
 from duologue.core.placement import Placement
 from duologue.engines.base import BlockingEngine, Emit, EngineSpec, Inbox, StreamCancelled
+from duologue.engines.models import store as models
 from duologue.engines.pocket import files
 from duologue.engines.text.breaths import Breaths
 from duologue.engines.text.spoken import spoken
-from duologue.engines.voices import model_files
 from duologue.engines.voices.narration import Narrator, Take
 from duologue.engines.voices.part_sound import gain_for, level_dbfs
 from duologue.engines.voices.whole_part import as_pcm
@@ -261,6 +261,6 @@ SPEC = EngineSpec(
     Pocket,
     is_own_process=True,
     about="Pocket TTS (Kyutai, MIT): a streaming neural voice for CPUs, seven languages",
-    locate=model_files.in_folder,
+    locate=models.in_folder,
 )
 """`ram_mib` is an estimate: 100 million parameters in 32 bits, the voices, and torch."""

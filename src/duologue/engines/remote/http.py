@@ -13,6 +13,8 @@ import msgspec
 
 from duologue import __version__
 from duologue.core.errors import EngineError, EngineUnavailable, OurError
+from duologue.engines.chat.listed import model_names
+from duologue.engines.loading import run_apart
 from duologue.engines.remote.errors import (
     AudioServer,
     bad_answer,
@@ -21,7 +23,6 @@ from duologue.engines.remote.errors import (
     translated,
 )
 from duologue.engines.remote.place import Place
-from duologue.engines.remote.stream import apart
 
 log = logging.getLogger("duologue.engines")
 
@@ -112,7 +113,9 @@ class Http:
         else:  # reading them takes longer than all the rest
             self._tls = httpx2.create_ssl_context()
         self._client = self._make_client()
-        self.place = replace(self.place, model=self._chosen(apart(self._listed()), models, default))
+        self.place = replace(
+            self.place, model=self._chosen(run_apart(self._listed()), models, default)
+        )
 
     def apart(self) -> "Http":
         """The same way with connections of its own, for another event loop; with all patience."""
@@ -164,7 +167,7 @@ class Http:
                 return ()
             if response.status_code >= 400:
                 raise self.refusal(await other._refused(response))
-            return _names(await Answer(response, self.server, wait_s).document())
+            return model_names(await Answer(response, self.server, wait_s).document())
 
     def _chosen(self, models: tuple[str, ...], pattern: str, default: str) -> str:
         """The model that was named, or the first of a fitting name that the server lists."""
@@ -320,12 +323,3 @@ class Answer:
 def _patient(patience: Patience) -> Patience:
     longest = patience.warm_up_s
     return Patience(patience.connect_s, longest, longest, patience.models_s, longest)
-
-
-def _names(listed: Any) -> tuple[str, ...]:
-    """The names in a list of models, in the shapes in which servers give it."""
-    if isinstance(listed, dict):
-        listed = listed.get("data") or listed.get("models")
-    entries = listed if isinstance(listed, list) else []
-    names = (entry.get("id") or entry.get("name") for entry in entries if isinstance(entry, dict))
-    return tuple(name for name in names if isinstance(name, str) and name)

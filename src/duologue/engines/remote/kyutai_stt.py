@@ -22,9 +22,10 @@ from duologue.core.capabilities import Capabilities, Role
 from duologue.core.errors import EngineRefused
 from duologue.engines import base
 from duologue.engines.base import EngineSpec, NativeEngine
+from duologue.engines.loading import run_apart
 from duologue.engines.remote import moshi
 from duologue.engines.remote.place import MAX_STREAMS, Place, parse
-from duologue.engines.remote.stream import RemoteStream, apart, finished
+from duologue.engines.remote.stream import RemoteStream, finished
 from duologue.ports import Final, Partial, StreamOptions, SttOptions, Word
 
 PATH = "/api/asr-streaming"
@@ -77,7 +78,7 @@ class KyutaiStt(NativeEngine):
         Raises:
             EngineError: nobody answers there, or the server refuses.
         """
-        apart(self._hear_silence())
+        run_apart(self._hear_silence())
 
     def open(self, key: str, options: StreamOptions) -> "_Stream":
         """A stream for one utterance."""

@@ -15,10 +15,11 @@ import msgspec
 from duologue.core.capabilities import Capabilities, Role
 from duologue.core.errors import EngineError
 from duologue.engines.base import EngineSpec, Flush, NativeEngine
+from duologue.engines.loading import run_apart
 from duologue.engines.remote import moshi
 from duologue.engines.remote.errors import bad_answer
 from duologue.engines.remote.place import MAX_STREAMS, Place, parse
-from duologue.engines.remote.stream import RemoteStream, apart, finished
+from duologue.engines.remote.stream import RemoteStream, finished
 from duologue.engines.remote.told_words import ToldWords
 from duologue.ports import Final, Say, StreamOptions, TtsOptions
 
@@ -54,7 +55,7 @@ class KyutaiTts(NativeEngine):
         Raises:
             EngineError: nobody answers there, or the server refuses.
         """
-        apart(self._say_one_word())
+        run_apart(self._say_one_word())
 
     def open(self, key: str, options: StreamOptions) -> "_Stream":
         """A stream for one answer."""

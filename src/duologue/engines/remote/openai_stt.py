@@ -19,12 +19,14 @@ import numpy as np
 from duologue.core.audio import SAMPLE_BYTES, STREAM, AudioFrame, ms_to_samples
 from duologue.core.capabilities import Capabilities, Role
 from duologue.core.errors import EngineRefused
+from duologue.core.languages import family
 from duologue.engines.base import EngineSpec, NativeEngine
+from duologue.engines.loading import run_apart
 from duologue.engines.remote.errors import bad_answer, failed
 from duologue.engines.remote.http import Answer, Http, Patience, Refused
 from duologue.engines.remote.keys import HOSTED_URL
 from duologue.engines.remote.place import MAX_STREAMS, parse
-from duologue.engines.remote.stream import RemoteStream, apart, finished
+from duologue.engines.remote.stream import RemoteStream, finished
 from duologue.engines.remote.wav import wav
 from duologue.engines.timeline import Timeline
 from duologue.engines.whisper.speech_window import is_audible, quietest
@@ -124,7 +126,7 @@ class OpenAIStt(NativeEngine):
         Raises:
             EngineError: it could not.
         """
-        apart(self._hear_noise())
+        run_apart(self._hear_noise())
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -145,7 +147,7 @@ class OpenAIStt(NativeEngine):
             return form
         language = options.language or self._place.options.get("language", "")
         if language:
-            form["language"] = language.lower().replace("_", "-").partition("-")[0]
+            form["language"] = family(language)
         if options.word_times and self.dialect.has_words:
             form["response_format"] = "verbose_json"
             form["timestamp_granularities[]"] = ["word"]

@@ -17,11 +17,12 @@ from typing import Any
 from duologue.core.capabilities import Capabilities, Role
 from duologue.core.errors import EngineError
 from duologue.engines.base import EngineSpec, Flush, NativeEngine
+from duologue.engines.loading import run_apart
 from duologue.engines.remote.errors import AudioServer, bad_answer
 from duologue.engines.remote.http import Answer, Http, Patience, Refused
 from duologue.engines.remote.keys import HOSTED_URL
 from duologue.engines.remote.place import MAX_STREAMS, parse
-from duologue.engines.remote.stream import RemoteStream, apart, finished
+from duologue.engines.remote.stream import RemoteStream, finished
 from duologue.engines.remote.wav import NotSound, SoundReader
 from duologue.ports import Audio, Final, Say, StreamOptions, TtsOptions
 
@@ -90,7 +91,7 @@ class OpenAITts(NativeEngine):
         Raises:
             EngineError: it could not.
         """
-        apart(self._say_one_word())
+        run_apart(self._say_one_word())
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -7,8 +7,6 @@ it in `aclose`. Whatever runs beside it within a stream belongs to a group.
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from duologue.core.errors import EngineError, first_of
@@ -147,12 +145,6 @@ def _error_of(errors: ExceptionGroup[EngineError]) -> EngineError:
     error = first_of(errors)
     assert isinstance(error, EngineError)
     return error
-
-
-def apart(work: Coroutine[Any, Any, T]) -> T:
-    """Run in a loop of its own, in a thread of its own: whether or not the caller's thread has a loop."""
-    with ThreadPoolExecutor(1, "remote-start") as threads:
-        return threads.submit(asyncio.run, work).result()
 
 
 async def finished(stream: RemoteStream, item: Offer) -> None:

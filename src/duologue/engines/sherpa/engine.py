@@ -14,7 +14,6 @@ a model is not as it expects.
 """
 
 import logging
-import os
 import statistics
 import threading
 import time
@@ -34,6 +33,7 @@ from duologue.core.errors import (
     EngineRefused,
     EngineUnavailable,
 )
+from duologue.core.languages import family
 from duologue.core.oom import is_out_of_memory
 from duologue.engines.base import (
     BlockingEngine,
@@ -44,6 +44,8 @@ from duologue.engines.base import (
     Item,
     StreamCancelled,
 )
+from duologue.engines.cores import spare_cores
+from duologue.engines.models import store as models
 from duologue.engines.models.store import DEFAULT_FOLDER
 from duologue.engines.sherpa import files
 from duologue.engines.sherpa.transcript import hotwords, words_of
@@ -89,7 +91,7 @@ class Sherpa(BlockingEngine):
         self.capabilities = SPEC.capabilities
         self._clock = clock or _wall_ms
         self._placement = files.placed(argument)
-        self._threads = self._placement.number or _spare_cores()
+        self._threads = self._placement.number or spare_cores()
         self._turns = threading.BoundedSemaphore(self._threads)
         self._model: files.Model | None = None
         self._recogniser: Any = None
@@ -283,7 +285,7 @@ class _Stream:
 
 
 def _refuse(options: SttOptions, languages: tuple[str, ...]) -> None:
-    language = options.language.lower().replace("_", "-").partition("-")[0]
+    language = family(options.language)
     if language and "*" not in languages and language not in languages:
         raise EngineRefused(
             "stt_language_not_supported",
@@ -312,12 +314,6 @@ def _library() -> Any:
 
 def _wall_ms() -> float:
     return time.perf_counter() * 1000
-
-
-def _spare_cores() -> int:
-    """All cores that this process may use but one, which is the server's."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 2) - 1)
 
 
 def _not_loadable(model: files.Model, error: Exception) -> EngineError:
@@ -350,5 +346,5 @@ SPEC = EngineSpec(
     Sherpa,
     is_own_process=True,
     about="streaming transducers (Zipformer) on sherpa-onnx (Apache-2.0): words while they are spoken",
-    locate=files.in_folder,
+    locate=models.in_folder,
 )

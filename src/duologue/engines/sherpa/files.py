@@ -99,14 +99,6 @@ def placed(argument: str) -> Placement:
     return placement
 
 
-def in_folder(argument: str, models_folder: Path) -> str:
-    """The same argument with a model's bare name written out as its path in another models folder."""
-    placement = Placement.parse(argument)
-    if not placement.model or placement.is_path:
-        return argument
-    return str(placement.at(str(models_folder.expanduser() / placement.model)))
-
-
 def find(placement: Placement, models_folder: Path) -> Model:
     """The files of a model that is whole.
 

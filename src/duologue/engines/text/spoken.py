@@ -4,6 +4,7 @@ What is said keeps its way back: each of its characters knows which of the origi
 for a figure stands for the figure's first character, so "$3.50" has been heard once "three dollars" begins.
 """
 
+from duologue.core.languages import family
 from duologue.engines.text import english, figures
 from duologue.engines.text.speakable import Speakable, speakable
 
@@ -18,7 +19,7 @@ def spoken(text: str, language: str = "en", *, reads_figures: bool = False) -> S
             zero", and 2024-05-01 with its dashes.
     """
     said = speakable(text)
-    family = language.replace("_", "-").partition("-")[0].lower() or "en"
-    if family == "en":
+    spoken_in = family(language) or "en"
+    if spoken_in == "en":
         return said.swap(english.PATTERN, english.say)
-    return said if reads_figures else said.swap(figures.PATTERN, figures.sayer(family))
+    return said if reads_figures else said.swap(figures.PATTERN, figures.sayer(spoken_in))

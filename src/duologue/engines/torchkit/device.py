@@ -17,6 +17,7 @@ from typing import Any
 from duologue.core.errors import EngineError, EngineOutOfMemory, EngineUnavailable
 from duologue.core.oom import is_out_of_memory
 from duologue.core.placement import Placement
+from duologue.engines.cores import spare_cores
 from duologue.engines.torchkit import host
 
 log = logging.getLogger("duologue.engines")
@@ -100,7 +101,7 @@ def find(placement: Placement) -> Device:
     torch = library()
     device = settled(ranked(visible(torch), placement), lambda seen: prove(torch, seen), placement)
     if device.kind == "cpu":
-        device = replace(device, threads=placement.number or host.spare_cores())
+        device = replace(device, threads=placement.number or spare_cores(host.MAX_THREADS))
         torch.set_num_threads(device.threads)
     for line in device.why:
         log.info("= %s", line)

@@ -15,12 +15,6 @@ _MEMORY_FACTS = Path("/proc/meminfo")
 _DRIVER_FACTS = Path("/proc/driver/nvidia/version")
 
 
-def spare_cores() -> int:
-    """All cores that this process may use but one, which is the event loop's."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(MAX_THREADS, (cores or 2) - 1))
-
-
 def memory_mib() -> tuple[int, int]:
     """The machine's memory, and what of it can be had (caches that give way counted in), in MiB."""
     facts = _fields(_MEMORY_FACTS)

@@ -6,7 +6,6 @@ does before its next operator.
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from duologue.core.errors import EngineError, EngineLost, EngineOutOfMemory, Eng
 from duologue.core.oom import is_out_of_memory
 from duologue.core.placement import Placement
 from duologue.engines.base import StreamCancelled
+from duologue.engines.cores import spare_cores
 
 log = logging.getLogger("duologue.engines")
 
@@ -80,7 +80,7 @@ def _open(
 ) -> Any:
     options = onnxruntime.SessionOptions()
     threads = placement.number if placement.device == "cpu" else None
-    options.intra_op_num_threads = threads or spare_cores()
+    options.intra_op_num_threads = threads or spare_cores(MOST_THREADS)
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -105,12 +105,6 @@ def _open(
             f"The model of {engine} cannot be loaded: {_first_line(error)}.",
             remedy="Fetch it again with `duologue models pull NAME --again`.",
         ) from error
-
-
-def spare_cores() -> int:
-    """All cores that this process may use but one, which is the event loop's."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(MOST_THREADS, (cores or 2) - 1))
 
 
 def timed_warm_up(say: Callable[[str], int], texts: Sequence[str], rate_hz: int) -> float:

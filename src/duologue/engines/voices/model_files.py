@@ -8,14 +8,6 @@ from duologue.core.placement import Placement
 from duologue.engines.models import store as models
 
 
-def in_folder(argument: str, models_folder: Path) -> str:
-    """The same argument with a model's bare name written out as its path in the models folder."""
-    placement = Placement.parse(argument)
-    if not placement.model or placement.is_path:
-        return argument
-    return str(placement.at(str(models_folder.expanduser() / placement.model)))
-
-
 def place_of(placement: Placement, engine: str) -> Path:
     """A model's folder, or its file.
 

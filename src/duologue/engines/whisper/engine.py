@@ -25,6 +25,7 @@ import numpy as np
 from duologue.core.audio import AudioFrame, ms_to_samples
 from duologue.core.capabilities import Capabilities, Role
 from duologue.core.errors import EngineError, EngineRefused
+from duologue.core.languages import family
 from duologue.engines.base import (
     BlockingEngine,
     Emit,
@@ -32,8 +33,8 @@ from duologue.engines.base import (
     Flush,
     Inbox,
     Item,
-    StreamCancelled,
 )
+from duologue.engines.models import store as models
 from duologue.engines.models.store import DEFAULT_FOLDER
 from duologue.engines.timeline import Timeline
 from duologue.engines.whisper import files, load
@@ -189,7 +190,7 @@ class Whisper(BlockingEngine):
             shared.withdraw(stream)
 
     def _asked(self, options: SttOptions) -> Manner:
-        language = options.language.lower().replace("_", "-").partition("-")[0]
+        language = family(options.language)
         if language and language not in self._languages:
             log.info("~ whisper does not know the language '%s', and detects it", language)
             language = ""
@@ -289,10 +290,7 @@ class _Stream:
         return words
 
     def _outcome(self, job: Job[Work, Heard]) -> Heard:
-        while not job.wait(POLL_S):
-            if self._inbox.cancelled:
-                raise StreamCancelled
-        return job.answer()
+        return job.outcome(lambda: self._inbox.cancelled, POLL_S)
 
 
 def _joined(texts: list[str]) -> str:
@@ -319,6 +317,6 @@ SPEC = EngineSpec(
     ),
     Whisper,
     about="Whisper (MIT) on faster-whisper: conversation grade",
-    locate=files.in_folder,
+    locate=models.in_folder,
 )
 """`ram_mib` is measured, of the base model in 8 bits; tiny takes 240, small 610."""

@@ -81,14 +81,6 @@ def folder_of(placement: Placement, models_folder: Path) -> Path:
     return models.find(placement.model, models_folder)
 
 
-def in_folder(argument: str, models_folder: Path) -> str:
-    """The same argument with a model's bare name written out as its path in another models folder."""
-    placement = Placement.parse(argument)
-    if not placement.model or placement.is_path:
-        return argument
-    return str(placement.at(str(models_folder.expanduser() / placement.model)))
-
-
 def check(folder: Path) -> None:
     """See that a model in CTranslate2's format is there and whole.
 

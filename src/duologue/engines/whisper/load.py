@@ -1,7 +1,6 @@
 """Opens a Whisper checkpoint on the device that works."""
 
 import logging
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from duologue.core.errors import EngineError, EngineOutOfMemory, EngineUnavailable
 from duologue.core.oom import is_out_of_memory
 from duologue.core.placement import Placement
+from duologue.engines.cores import spare_cores
 from duologue.engines.whisper.files import PRECISIONS, precision_of
 
 log = logging.getLogger("duologue.engines")
@@ -124,7 +124,7 @@ def _open(whisper: Any, folder: Path, place: _Place, number: int | None) -> Any:
         device=place.device,
         device_index=place.index,
         compute_type=place.precision,
-        cpu_threads=(number or spare_cores()) if on_cpu else 0,
+        cpu_threads=(number or spare_cores(MAX_THREADS)) if on_cpu else 0,
         local_files_only=True,
     )
     _check_features(model, folder)
@@ -162,12 +162,6 @@ def _precision_lacks(placement: Placement, has: Mapping[str, Collection[str]]) -
 
 def _mel_bands(model: Any) -> int:
     return int(model.feature_extractor.mel_filters.shape[0])
-
-
-def spare_cores() -> int:
-    """All cores that this process may use but one, which is the event loop's."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(MAX_THREADS, (cores or 2) - 1))
 
 
 def _check_features(model: Any, folder: Path) -> None:

@@ -19,6 +19,7 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from duologue.core.errors import EngineError, EngineLost, EngineOutOfMemory
+from duologue.engines.base import StreamCancelled
 from duologue.engines.threads import engine_bug
 from duologue.ports import Clock
 
@@ -64,6 +65,18 @@ class Job(Generic[Work, Answer]):
     def wait(self, timeout_s: float | None) -> bool:
         """Wait for it, None for however long; False if it is not over by then."""
         return self._over.wait(timeout_s)
+
+    def outcome(self, is_unwanted: Callable[[], bool], poll_s: float) -> Answer:
+        """What came of it, waited for as long as somebody wants it, which is looked at so often.
+
+        Raises:
+            StreamCancelled: nobody does.
+            EngineError: it failed.
+        """
+        while not self.wait(poll_s):
+            if is_unwanted():
+                raise StreamCancelled
+        return self.answer()
 
     def answer(self) -> Answer:
         """What came of it; only once it is over.
