@@ -1,5 +1,6 @@
 """What a session needs of the world, by shape. Engines, transports and tests provide it; `app` introduces them."""
 
+from asyncio import Future
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from duologue.core.conversation import Item
 from duologue.core.errors import EngineError
 from duologue.core.notices import Notice
 from duologue.core.options import ReplyOptions
+from duologue.core.records import Change, ItemRecord, SessionRecord, SoundRecord, TurnRecord
 from duologue.core.tool_servers import CallError, ListedTool, ToolServer
+from duologue.core.words import Word as Word
 
 Clock = Callable[[], float]
 """Monotonic wall time in milliseconds."""
@@ -66,21 +69,6 @@ class Partial:
     """What the recogniser makes of the sound since the last flush; may be revised by the next."""
 
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A word of a transcript, and when it was said.
-
-    Attributes:
-        start_ms: on the clock that `AudioFrame.start` counts; `end_ms` likewise.
-        logprob: natural logarithm of how sure the engine is of the word, at most 0; None if it does not know.
-    """
-
-    text: str
-    start_ms: int
-    end_ms: int
-    logprob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +265,48 @@ class ToolServers(Protocol):
             ClientError: this server may not be asked; on entering.
             EngineError: it cannot be reached, or was lost; on entering or leaving.
         """
+
+
+# --- where conversations are kept ---
+class Archive(Protocol):
+    """A database, seen from the event loop: nothing here blocks it.
+
+    What cannot be done raises an `OurError` ("store_failed", "store_overrun"); the conversation goes on without.
+    """
+
+    def write(self, *changes: Change) -> "Future[None]":
+        """Write these in one commit, after all that was written before; done once it is committed.
+
+        The future fails, rather than this call; whoever does not look at it misses nothing (the archive counts and
+        logs failures itself). An item of a session that was never written fails.
+        """
+
+    async def session(self, session_id: str) -> SessionRecord | None:
+        """The session, whether it has ended or not."""
+
+    async def sessions(
+        self, *, owner: str | None = None, resumable_at_s: float | None = None, limit: int = 100
+    ) -> Sequence[SessionRecord]:
+        """The latest active first. With `resumable_at_s`, those that have not ended or expired at that time."""
+
+    async def items(
+        self, session_id: str, *, after: int = 0, limit: int = 1_000
+    ) -> Sequence[ItemRecord]:
+        """Items with a number above `after`, by number."""
+
+    async def last_items(self, session_id: str, limit: int = 1_000) -> Sequence[ItemRecord]:
+        """The items with the highest numbers, by number."""
+
+    async def turns(self, session_id: str, *, limit: int = 1_000) -> Sequence[TurnRecord]:
+        """The turns, oldest first."""
+
+    async def sounds(
+        self, session_id: str, *, after_ms: int = -1, limit: int = 100
+    ) -> Sequence[SoundRecord]:
+        """Recorded sound that begins after this, by its time."""
+
+    async def erase(self, session_id: str) -> bool:
+        """Forget a session and all that belongs to it; False if there was none."""
 
 
 # --- the listener ---
