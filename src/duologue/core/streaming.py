@@ -36,7 +36,7 @@ class StreamOptions:
 
     language: str = ""
     rate_hz: int = 16_000
-    vad: bool = False
+    vad: bool = True
     answers: bool = False
     speaks: bool = True
     whole: bool = True

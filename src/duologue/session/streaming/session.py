@@ -1,0 +1,428 @@
+"""One session of the plain API: chunks in, transcripts out; texts in, sound out; and what of it can be told again.
+
+    chunks -> intake -> gate -> listening -> transcript -> shelf (stored, then told)
+    texts and finished utterances -> replies -> shelf
+
+Everything but engines, decoders and the store happens at once, on the event loop; `run` owns what waits.
+"""
+
+import asyncio
+import logging
+from dataclasses import asdict, replace
+from typing import Literal
+
+from duologue.core.errors import (
+    AtCapacity,
+    ClientError,
+    DuologueError,
+    MalformedEvent,
+    StateConflict,
+)
+from duologue.core.records import ItemRecord
+from duologue.core.streaming import (
+    AskStats,
+    AudioChunk,
+    ChunkReceived,
+    ChunksMissing,
+    Configure,
+    Configured,
+    GapMarked,
+    Joined,
+    Lasting,
+    Partial,
+    Ping,
+    PlayedSoFar,
+    Pong,
+    Renew,
+    Renewed,
+    Reset,
+    ResetDone,
+    SpeechQueued,
+    StatsTold,
+    StopSpeaking,
+    StreamCommand,
+    StreamEnded,
+    StreamNotice,
+    StreamOptions,
+    StreamProblem,
+    StreamStats,
+    TextRequest,
+    Transcribed,
+)
+from duologue.session.streaming import transcript as listening_side
+from duologue.session.streaming.our_side import OurSide
+from duologue.session.streaming.seats import Seat, Seats, Tell
+from duologue.session.streaming.shared import Restored, Shared
+from duologue.session.streaming.shelf import Shelf, record_of
+from duologue.session.streaming.standing import Standing
+from duologue.session.streaming.transcript import Place, Transcript
+
+log = logging.getLogger("duologue.streaming")
+
+Why = Literal["deleted", "idle", "too_long", "server", "failed"]
+
+
+class StreamSession:
+    """See the module.
+
+    Args:
+        key: of the API whose session it is; empty where none is asked for.
+        restored: what the store has of it, if it was there before.
+
+    Attributes:
+        ended: why it is over; None while it is not.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        session_id: str,
+        owner: str,
+        options: StreamOptions,
+        *,
+        restored: Restored | None = None,
+    ) -> None:
+        self.id = session_id
+        self.owner = owner
+        self.options = options
+        self.ended: Why | None = None
+        self._shared = shared
+        record = restored.record if restored is not None else None
+        self.standing = Standing(
+            session_id, owner, shared.archive, shared.bounds, shared.wall_s, record
+        )
+        self._seats = Seats(self, shared.bounds.seats)
+        self._ours = OurSide(self, shared)
+        number = 0
+        if restored is not None:
+            number = restored.items[-1].number if restored.items else 0
+            self._ours.history.restore(restored.items)
+        self._shelf = Shelf(shared.archive, session_id, self._seats.tell, number)
+        self._was_here = restored is not None
+        self._has_said = False
+        self._transcript = Transcript(shared, session_id, options, self, self.standing.stored)
+
+    # --- coming and going ---
+    async def join(self, tell: Tell, *, token: str = "", after: int | None = None) -> Seat:
+        """One more listener: told `Joined`, what it missed after that number, and then what is new.
+
+        Raises:
+            StateConflict: the token is wrong, or missing where it is needed; or too many listen.
+        """
+        if token and not self.standing.is_token(token):
+            raise StateConflict(
+                "resume_token_wrong",
+                "This is not the session's resume token.",
+                param="resume_token",
+            )
+        if self.options.needs_token and not token:
+            raise StateConflict(
+                "resume_token_required",
+                "This session can only be joined with its resume token.",
+                param="resume_token",
+            )
+        self.standing.touch()
+        seat = self._seats.take(tell)
+        try:
+            missed: list[Lasting] = []
+            complete = True
+            if after is not None:
+                missed, complete = await self._shelf.since(after)
+        except DuologueError:
+            seat.leave()
+            raise
+        was_here, self._was_here = self._was_here, True
+        stored = self.standing.stored
+        next_chunk, part_ms = self._transcript.received + 1, 0
+        if next_chunk <= stored.next_chunk:
+            next_chunk, part_ms = stored.next_chunk, stored.next_chunk_ms
+        joined = Joined(
+            self.id,
+            "",
+            next_chunk,
+            part_ms,
+            self._shelf.told,
+            complete,
+            was_here,
+            self.standing.expires_s,
+            self.options,
+        )
+        seat.catch_up(joined, missed)
+        return seat
+
+    async def write(self) -> None:
+        """Write what it is; before that, nobody should be told of it.
+
+        Raises:
+            OurError: it cannot be written.
+        """
+        await self._shared.archive.write(self.standing.record(self.options))
+
+    async def run(self) -> None:
+        """Own what waits, until it is over."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._transcript.run(), name=f"{self.id}-listening")
+                tasks.create_task(self._ours.replies.run(), name=f"{self.id}-speaking")
+        finally:
+            self._transcript.close()
+
+    def end(self, why: Why) -> None:
+        """It is over. Where the server goes down, nobody is told: it can be brought back."""
+        if self.ended is not None:
+            return
+        self.ended = why
+        self._ours.stop("stopped")
+        self._ours.recorder.flush()
+        if why != "server":
+            self.standing.ended_s = self._shared.wall_s()
+        self._shared.archive.write(self.standing.record(self.options))
+        if why != "server":
+            self._seats.tell(StreamEnded(why))
+
+    def tick(self, now_ms: float) -> Why | None:
+        """Time passes; why the session should end, if it should."""
+        self._transcript.tick(now_ms)
+        if not self._shelf.is_waiting and self.standing.is_due(place := self._transcript.place):
+            self._write_place(place)
+        if self.standing.is_too_long():
+            return "too_long"
+        return "idle" if self.standing.is_idle() else None
+
+    # --- what is asked ---
+    def ask(self, command: StreamCommand) -> None:
+        """What comes of it is told to all."""
+        self.answer(command, self._seats.tell)
+
+    async def receive(self, chunk: AudioChunk) -> ChunkReceived:
+        """A chunk of sound.
+
+        Raises:
+            ClientError: it cannot be served.
+            AtCapacity: there is no room for it now.
+        """
+        return self._take(chunk)
+
+    async def ask_text(self, request: TextRequest) -> SpeechQueued:
+        """A text to be said or answered.
+
+        Raises:
+            ClientError: there is nothing to say, or too much.
+            AtCapacity: too many wait.
+        """
+        self.standing.touch()
+        return self._ours.say(request)
+
+    def answer(self, command: StreamCommand, tell: Tell) -> None:
+        """See `seats.Host`."""
+        if self.ended is not None:
+            return
+        self.standing.touch()
+        try:
+            self._do(command, tell)
+        except (ClientError, AtCapacity) as error:
+            index = command.index if isinstance(command, AudioChunk) else None
+            request_id = command.request_id if isinstance(command, TextRequest) else ""
+            tell(StreamProblem(error, -1 if index is None else index, request_id))
+
+    def _do(self, command: StreamCommand, tell: Tell) -> None:
+        match command:
+            case AudioChunk():
+                tell(self._take(command))
+            case TextRequest():
+                self._seats.tell(self._ours.say(command))
+            case AskStats():
+                tell(StatsTold(self.stats()))
+            case Ping():
+                tell(Pong())
+            case PlayedSoFar(response_id=response_id, played_ms=played_ms):
+                self._ours.played(response_id, played_ms)
+            case StopSpeaking():
+                self._ours.stop("stopped")
+            case Reset() | Configure() | Renew():
+                self._change(command)
+
+    def _change(self, command: Reset | Configure | Renew) -> None:
+        match command:
+            case Reset():
+                self._reset()
+            case Configure():
+                self._configure(command)
+            case Renew():
+                self.standing.renew()
+                self._shared.archive.write(self.standing.record(self.options))
+                self._seats.tell(Renewed(self.standing.expires_s))
+
+    def stats(self) -> StreamStats:
+        """How it stands."""
+        transcript = self._transcript
+        return StreamStats(
+            session_id=self.id,
+            created_s=self.standing.created_s,
+            active_s=self.standing.active_s,
+            expires_s=self.standing.expires_s,
+            is_active=self.ended is None,
+            language=self.options.language,
+            conversation_entries=self._ours.history.entries,
+            buffer_chunks=transcript.held_chunks,
+            buffer_size=transcript.held_bytes,
+            pending_transcriptions=transcript.pending,
+            pending_responses=self._ours.replies.pending,
+            received=transcript.received,
+            committed=self._committed,
+            last_number=self._shelf.told,
+            heard_s=transcript.heard_s,
+            more={"listeners": len(self._seats), "held_bytes": self.held_bytes},
+        )
+
+    @property
+    def held_bytes(self) -> int:
+        """Sound that it holds, of both sides."""
+        return (
+            self._transcript.held_bytes
+            + self._ours.replies.held_bytes
+            + self._shelf.held_bytes
+            + self._ours.recorder.held_bytes
+        )
+
+    # --- the user's side ---
+    def _take(self, chunk: AudioChunk) -> ChunkReceived:
+        self.standing.touch()
+        bounds = self._shared.bounds
+        if len(chunk.data) > bounds.chunk_bytes:
+            raise MalformedEvent(
+                "chunk_too_large",
+                f"A chunk may have {bounds.chunk_bytes} bytes, and this one has {len(chunk.data)}.",
+                remedy="Send it in smaller chunks.",
+                param="audio_data",
+            )
+        room = 0 if self._shelf.is_full else bounds.buffer_bytes - self._transcript.held_bytes
+        arrival = self._transcript.take(chunk, room)
+        if arrival.missing is not None:
+            self._seats.tell(ChunksMissing(*arrival.missing))
+        return ChunkReceived(
+            f"chunk_{self.id[-8:]}_{arrival.index}",
+            arrival.index,
+            len(chunk.data),
+            chunk.is_final,
+            arrival.is_new,
+            self._transcript.received,
+            self._committed,
+        )
+
+    @property
+    def _committed(self) -> int:
+        return self.standing.stored.next_chunk - 1
+
+    def part(self, part: listening_side.Part) -> None:
+        """See `transcript.Desk`."""
+        text = part.segment.text
+        self._has_said = True
+        item_id = self._ours.new_id("item")
+        self._ours.history.user_said(item_id, text)
+        notice = Transcribed(
+            self.next_number(),
+            item_id,
+            text,
+            part.language or self.options.language,
+            part.confidence,
+            part.start_ms,
+            part.end_ms,
+            part.segment.words,
+            part.first_chunk,
+            part.last_chunk,
+            part.segment.ends_utterance,
+            part.place.next_chunk - 1,
+        )
+        self.store(notice, part.place)
+
+    def gap(self, gap: listening_side.Gap) -> None:
+        """See `transcript.Desk`."""
+        number = self.next_number()
+        span = (gap.first_chunk, gap.last_chunk, gap.start_ms, gap.end_ms)
+        self.store(GapMarked(number, self._ours.new_id("gap"), *span, gap.reason), gap.place)
+
+    def now(self, now: listening_side.Now) -> None:
+        """See `transcript.Desk`."""
+        self._ours.stop("interrupted", answers_only=True)
+        span = (now.start_ms, now.end_ms, now.first_chunk, now.last_chunk)
+        self._seats.tell(Partial(now.agreed, now.tentative, self.options.language, *span))
+
+    def utterance_over(self) -> None:
+        """See `transcript.Desk`."""
+        has_said, self._has_said = self._has_said, False
+        if has_said and self.options.answers:
+            self._ours.stop("interrupted", answers_only=True)
+            try:
+                self._ours.answer()
+            except AtCapacity as error:
+                self._seats.tell(StreamProblem(error))
+
+    def chunk_failed(self, error: DuologueError, index: int) -> None:
+        """See `transcript.Desk`."""
+        self._seats.tell(StreamProblem(error, index))
+
+    def sound(self, pcm: bytes, start: int) -> None:
+        """See `transcript.Desk`."""
+        if self.options.records:
+            self._ours.recorder.user(pcm, start)
+
+    # --- for our side ---
+    def tell(self, notice: StreamNotice) -> None:
+        """See `our_side.Host`."""
+        self._seats.tell(notice)
+
+    def next_number(self) -> int:
+        """See `our_side.Host`."""
+        return self._shelf.next_number()
+
+    @property
+    def heard_ms(self) -> int:
+        """See `our_side.Host`."""
+        return int(self._transcript.heard_s * 1000)
+
+    # --- the rest ---
+    def _reset(self) -> None:
+        self._ours.stop("reset")
+        self._transcript.reset()
+        self._ours.history.forget()
+        self._has_said = False
+        self.standing.begin_again(self._transcript.place.position)
+        self._shared.archive.write(self.standing.record(self.options))
+        self._seats.tell(ResetDone())
+
+    def _configure(self, command: Configure) -> None:
+        given = {name: value for name, value in asdict(command).items() if value is not None}
+        options = replace(self.options, **given)
+        self._shared.check(options)
+        self.options = options
+        self._transcript.set_options(self.options)
+        if not options.records:
+            self._ours.recorder.flush()
+        self._shared.archive.write(self.standing.record(self.options))
+        self._seats.tell(Configured(self.options))
+
+    # --- the store ---
+    def store(self, notice: Lasting, place: Place | None = None) -> ItemRecord:
+        """Store what is told for good, and with it where the sound stands; then it is told."""
+        record = record_of(self.id, notice, self._shared.wall_s())
+
+        def stored(is_stored: bool) -> None:  # noqa: FBT001 - called by the shelf alone
+            if place is not None and is_stored:
+                self._is_stored(place)
+
+        session = self.standing.record(self.options, place)
+        self._shelf.put(notice, record, session, stored=stored)
+        return record
+
+    def _write_place(self, place: Place) -> None:
+        def written(future: "asyncio.Future[None]") -> None:
+            if not future.cancelled() and future.exception() is None:
+                self._is_stored(place)
+
+        session = self.standing.record(self.options, place)
+        self._shared.archive.write(session).add_done_callback(written)
+
+    def _is_stored(self, place: Place) -> None:
+        self.standing.is_stored(place)
+        self._transcript.forget_before(self.standing.stored.next_chunk)
