@@ -44,7 +44,7 @@ $(VENV)/torch.stamp: $(VENV)/server.stamp
 $(VENV)/extra-pocket.stamp $(VENV)/extra-transformers.stamp $(VENV)/extra-voxtral.stamp: $(VENV)/torch.stamp
 
 # Pins name all that they need, so none is looked up (--no-deps).
-# An extra of the server: whisper, webrtc, mcp, hub, kokoro, piper, sherpa, pocket, transformers, voxtral.
+# An extra of the server: whisper, webrtc, mcp, hub, postgres, kokoro, piper, sherpa, pocket, transformers, voxtral.
 $(VENV)/extra-%.stamp: requirements/%.txt $(VENV)/server.stamp
 	$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --require-hashes -r $<
 	@touch $@
@@ -54,7 +54,7 @@ $(MODEL): requirements/assets.txt $(VENV)/server.stamp
 	@touch $@
 
 UNKNOWN_EXTRAS := $(foreach extra,$(EXTRAS),$(if $(wildcard requirements/$(extra).txt),,$(extra)))
-$(if $(UNKNOWN_EXTRAS),$(error There is no extra '$(UNKNOWN_EXTRAS)'. There are: whisper webrtc mcp hub kokoro piper sherpa pocket transformers voxtral))
+$(if $(UNKNOWN_EXTRAS),$(error There is no extra '$(UNKNOWN_EXTRAS)'. There are: whisper webrtc mcp hub postgres kokoro piper sherpa pocket transformers voxtral))
 
 setup: $(VENV)/server.stamp $(MODEL) $(EXTRAS:%=$(VENV)/extra-%.stamp) ## install the server into .venv (EXTRAS="whisper webrtc kokoro …": these too)
 setup-dev: setup $(VENV)/dev.stamp
@@ -116,7 +116,7 @@ pins: ## recompile requirements/*.txt (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/webrtc.in -c requirements/server.txt -o requirements/webrtc.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/mcp.in -c requirements/server.txt -o requirements/mcp.txt
 	uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url --no-header -c requirements/server.txt docker/cuda.in -o docker/cuda.txt
-	for extra in hub kokoro piper sherpa pocket transformers voxtral; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/$$extra.in -c requirements/server.txt -c requirements/whisper.txt --override requirements/overrides.txt -o requirements/$$extra.txt || exit 1; done
+	for extra in hub postgres kokoro piper sherpa pocket transformers voxtral; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/$$extra.in -c requirements/server.txt -c requirements/whisper.txt --override requirements/overrides.txt -o requirements/$$extra.txt || exit 1; done
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/browser.in -c requirements/server.txt -c requirements/dev.txt -o requirements/browser.txt
 	for client in agents pipecat livekit node; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/client-$$client.in -o requirements/client-$$client.txt || exit 1; done
 	cd tests/clients/node && npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved=true

@@ -55,6 +55,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         mcp_servers: addresses of MCP servers that clients may have called, each with all below it, separated by
             commas; "*" for any. Empty: none.
         journal_dir: where each session's journal is written; it holds what was said. Empty: nowhere.
+        database_url: where conversations are kept: "postgresql://…", "sqlite:////path", "off"; empty: SQLite in the
+            user's data directory.
+        store_days: ended conversations are erased after so many; recording_days: recorded sound likewise. 0: never.
+        chunk_duration: seconds of sound that a streaming session gives at a time to a recogniser that takes only
+            whole windows; overlap_duration: of it again with the next.
+        max_chunk_size: bytes of one chunk; max_buffer_size: of sound in one session that is not transcribed yet.
+        sample_rate: of raw samples that do not say theirs. Inside, all sound is 16 kHz mono.
+        session_timeout: seconds without a sign of life until a streaming session ends; max_session_duration: until
+            any does that is not renewed.
+        num_workers: pieces of a kind (windows, texts) that are worked on at a time, over all streaming sessions.
         offline: models are never fetched; what is missing is named.
         models_dir: where `duologue models pull` puts files; the user's data directory if empty.
     """
@@ -93,6 +103,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lead_ms: Annotated[int, msgspec.Meta(ge=40, le=1_000)] = 80
     mcp_servers: str = ""
     journal_dir: str = ""
+    database_url: str = ""
+    store_days: Annotated[float, msgspec.Meta(ge=0)] = 30
+    recording_days: Annotated[float, msgspec.Meta(ge=0)] = 7
+    chunk_duration: Annotated[float, msgspec.Meta(ge=0.5, le=28)] = 2.0
+    overlap_duration: Annotated[float, msgspec.Meta(ge=0, le=5)] = 0.5
+    max_chunk_size: Annotated[int, msgspec.Meta(ge=1_024, le=16 * 2**20)] = 2**20
+    sample_rate: Annotated[int, msgspec.Meta(ge=8_000, le=48_000)] = 16_000
+    max_buffer_size: Annotated[int, msgspec.Meta(ge=2**16)] = 10 * 2**20
+    session_timeout: Annotated[float, msgspec.Meta(gt=0)] = 3_600
+    max_session_duration: Annotated[float, msgspec.Meta(gt=0)] = 3_600
+    num_workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
     offline: bool = False
     models_dir: str = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
