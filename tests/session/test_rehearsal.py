@@ -580,12 +580,12 @@ async def test_where_the_conversation_is_cut_is_remembered_only_for_what_is_show
             await s.ask(CreateItem, Message(f"n{number}", "user", said))
         await s.ask(CreateReply, ReplyOptions(spoken=False))
         await s.ask(CancelReply, None)
-        cut_at = s.session._agent._window._first
+        cut_at = s.session._agent.summaries._window._first
         assert cut_at is not None
         s.session._agent.carry_out(Rehearse(UtteranceId(1), "y" * 200))
         await s.settle()
         assert llm.prompts[0].items[0].id == cut_at != llm.prompts[1].items[0].id
-        assert s.session._agent._window._first == cut_at
+        assert s.session._agent.summaries._window._first == cut_at
         await s.ask(SetOptions, replace(few, truncation=Truncation("disabled", limit_tokens=100)))
         s.session._agent.carry_out(Rehearse(UtteranceId(1), "z" * 400))
         await s.settle()

@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 from duologue.core.audio import Ms
 from duologue.core.commands import CreateReply
-from duologue.core.context import Window
 from duologue.core.conversation import Conversation, Item, ItemReference, Message
 from duologue.core.errors import EngineError, OurError, StateConflict
 from duologue.core.facts import (
@@ -38,6 +36,7 @@ from duologue.session.mouth import Mouth, Output
 from duologue.session.rehearsal import Rehearsal, Rehearsals, Stage, rehearsed_message
 from duologue.session.reply import Reply
 from duologue.session.speaking import Broken, Speaking, Verbatim
+from duologue.session.summary import Summaries
 from duologue.session.toolbox import Toolbox
 from duologue.session.world import World
 
@@ -57,6 +56,7 @@ class Desk(Protocol):
     listener: Listener
     manners: Manners
     conversation: Conversation
+    ended: asyncio.Event
     meters: Meters
     mouth: Mouth
     options: SessionOptions
@@ -78,7 +78,11 @@ class Desk(Protocol):
 
 
 class AgentSide:
-    """Answers begin, are held and end; what is to be said later, is said later."""
+    """Answers begin, are held and end; what is to be said later, is said later.
+
+    Attributes:
+        summaries: what answers are shown of the conversation.
+    """
 
     def __init__(self, desk: Desk, world: World, tasks: asyncio.TaskGroup) -> None:
         self._desk = desk
@@ -92,7 +96,7 @@ class AgentSide:
         self._timers: set[asyncio.Task[None]] = set()
         self._replies: dict[ReplyId, tuple[Reply, asyncio.Task[None]]] = {}
         self._asides: dict[str, tuple[Reply, asyncio.Task[None]]] = {}
-        self._window = Window()
+        self.summaries = Summaries(desk, world, tasks)
         self._rehearsals = Rehearsals(desk, world, tasks)
 
     def want(self, command: CreateReply) -> None:
@@ -123,6 +127,7 @@ class AgentSide:
         desk = self._desk
         aside = AsideDesk(desk.listener, self._world.pacer, desk.meters, desk.new_id, desk.fail)
         reply = Reply(aside, ReplyId(0), options, None)
+        self._make_way()
         prompt, responder = self._prompt(options, self._world.responder)
         reply.begin()
         work = self._answering(reply, responder, aside.mouth, prompt)
@@ -223,6 +228,8 @@ class AgentSide:
         responder: Responder = self._world.responder if said is None else Verbatim(said)
         if said is None and options.servers:
             responder = Helped(desk.toolbox, reply, responder)
+        if said is None:
+            self._make_way()
         prompt, responder = self._prompt(options, responder)
         rehearsal = self._rehearsals.take(prompt, self._voice(options)) if said is None else None
         reply.begin()
@@ -235,6 +242,7 @@ class AgentSide:
             work = self._answering(reply, responder, desk.mouth, prompt)
             task = self._tasks.create_task(work, name=f"reply-{order.reply}")
             self._replies[order.reply] = (reply, task)
+        self._replies[order.reply][1].add_done_callback(self.summaries.after)
         self._forget_old()
 
     def _answering(
@@ -259,6 +267,7 @@ class AgentSide:
         if prompt is None:
             self._rehearsals.drop()
         else:
+            self._make_way()
             self._rehearsals.begin(prompt, self._voice(prompt.options))
 
     def _foreseen(self, text: str) -> Prompt | None:
@@ -268,10 +277,8 @@ class AgentSide:
         is_answering = any(not reply.over for reply, _ in self._replies.values())
         if is_answering or self._wanted or not text or _is_unheard(items[-1:]):
             return None
-        window = copy(self._window)  # where it cuts is remembered for what is really shown
-        options, limit = desk.options.reply, self._world.context_tokens
         try:
-            shown = window.fit((*items, rehearsed_message(text)), desk.options.truncation, limit)
+            shown, options = self.summaries.foreseen(rehearsed_message(text), desk.options.reply)
         except EngineError:
             return None
         return Prompt(shown, self._offered(options), desk.id)
@@ -287,7 +294,7 @@ class AgentSide:
         """The conversation as it is at this moment, and who answers it: that may be that it is too long."""
         items: tuple[Item, ...] = ()
         try:
-            items = self._context(options)
+            items, options = self.summaries.shown(options)
         except EngineError as error:
             responder = Broken(error)
         return Prompt(items, self._offered(options), self._desk.id), responder
@@ -302,17 +309,10 @@ class AgentSide:
     def _first_token(self, reply: Reply) -> Callable[[], None]:
         return partial(self._desk.meters.mark, reply.turn, "first_token")
 
-    def _context(self, options: ReplyOptions) -> tuple[Item, ...]:
-        """What the language model is shown.
-
-        Raises:
-            EngineRefused: it is too much, and the client wants nothing dropped.
-        """
-        truncation, limit = self._desk.options.truncation, self._world.context_tokens
-        if options.context is None:
-            return self._window.fit(tuple(self._desk.conversation), truncation, limit)
-        items = tuple(i for i in options.context if not isinstance(i, ItemReference))
-        return Window().fit(items, truncation, limit)
+    def _make_way(self) -> None:
+        """The language model is wanted for an answer."""
+        if (task := self.summaries.give_way()) is not None:
+            self._rehearsals.wait_for(task)
 
     def _speaker_of(self, item_id: str) -> tuple[ReplyId, Reply] | None:
         """The answer, of those not forgotten, whose message this item is."""

@@ -1,6 +1,13 @@
 """What a session says to a client that asks for what cannot be, or when it fails itself."""
 
+from collections.abc import Callable
+
+from duologue.core.capabilities import Role
 from duologue.core.errors import ClientError, OurError, StateConflict
+from duologue.core.facts import AskId
+from duologue.core.notices import Problem
+from duologue.core.options import SessionOptions
+from duologue.ports import Listener
 
 MIN_COMMIT_MS = 100
 """The protocol's: a commit of less sound is an error."""
@@ -52,6 +59,23 @@ def rate_mismatch(declared_hz: int, rate_hz: int) -> ClientError:
         remedy=f"Declare audio.input.format.rate {rate_hz}, or resample to {declared_hz} Hz.",
         param="session.audio.input.format",
     )
+
+
+def tell_lacking(
+    listener: Listener,
+    lacking: Callable[[Role, str], ClientError | None],
+    ask: AskId,
+    options: SessionOptions,
+) -> None:
+    """Say of a session's language that nothing here understands or speaks it, if that is so.
+
+    The session has it all the same: what was said in it is told to have failed, item by item, and an engine that
+    knows it may yet come up.
+    """
+    roles = [Role.STT, Role.TTS] if options.answers and options.reply.spoken else [Role.STT]
+    for role in roles:
+        if (error := lacking(role, options.language)) is not None:
+            listener.tell(Problem(error, ask))
 
 
 def bug(error: BaseException) -> OurError:

@@ -72,6 +72,7 @@ class Meters:
         counts: events by name; "sessions", "interruptions", "false_alarms", "errors_engine" and so on. Answers begun
             early are "rehearsals"; each is "rehearsals_adopted" or "rehearsals_dropped" in the end, but at a hang-up.
         live: sessions that are open.
+        told: by session, who else is told of its turns as they end.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -80,6 +81,7 @@ class Meters:
         self.counts: Counter[str] = Counter()
         self.live = 0
         self.on_turn: Callable[[Turn], None] | None = None
+        self.told: dict[str, Callable[[Turn], None]] = {}
 
     def begin(self, turn: Turn) -> Turn:
         """A turn of the user's ended."""
@@ -97,3 +99,5 @@ class Meters:
             turn.outcome = outcome
             if self.on_turn is not None:
                 self.on_turn(turn)
+            if (told := self.told.get(turn.session_id)) is not None:
+                told(turn)

@@ -250,8 +250,12 @@ class Rehearsals:
         task = rehearsal.task
         if task is not None and not task.done():
             task.cancel()
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
+            self.wait_for(task)
+
+    def wait_for(self, task: asyncio.Task[None]) -> None:
+        """A task that holds an engine was cancelled: nothing is asked of the engines before it is over."""
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
 
     def take(self, prompt: Prompt, voice: TtsOptions) -> Rehearsal | None:
         """The rehearsal, to be adopted, if it is what is wanted now; otherwise it is dropped."""

@@ -286,8 +286,13 @@ class Session:
     def _do(self, command: AnyCommand) -> None:
         match command:
             case SetOptions(options=options):
+                before = self.options.language
                 self._adopt(options)
                 self.manners.set_up()
+                if options.language != before:
+                    complaints.tell_lacking(
+                        self.listener, self._world.lacking, command.ask, options
+                    )
             case Commit():
                 self._commit(command)
             case Clear():
@@ -309,6 +314,7 @@ class Session:
                 self._create_item(command)
             case DeleteItem(item_id=item_id):
                 self.conversation.delete(item_id)
+                self._agent.summaries.forget(item_id)
                 self.listener.tell(ItemDeleted(item_id))
             case RetrieveItem(item_id=item_id):
                 self.listener.tell(ItemRetrieved(self.conversation.retrieve(item_id)))
@@ -355,6 +361,7 @@ class Session:
             kept_ms = self._agent.truncate(command.item_id, command.audio_ms)
         if kept_ms is None:
             kept_ms = self.conversation.truncate(*where, command.audio_ms)
+            self._agent.summaries.forget(command.item_id)
         self.listener.tell(ItemTruncated(*where, kept_ms))
         self._agent.playback_stopped(command.item_id)
 

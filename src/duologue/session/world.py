@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from duologue.core.capabilities import Role
+from duologue.core.errors import ClientError
 from duologue.core.policy import TurnPolicy
-from duologue.ports import Clock, EnginePool, Responder, ToolServers, TurnEnd
+from duologue.ports import Archive, Clock, EnginePool, Responder, ToolServers, TurnEnd
 from duologue.session.hearing import Hearing
 from duologue.session.journal import Journal
 from duologue.session.meters import Meters
@@ -20,11 +22,13 @@ class World:
     """The surroundings of a session.
 
     Attributes:
+        lacking: what to tell a client that wants a language which no engine of a role knows; None if one does.
         journal: opens a journal for a session, where one is wanted.
         context_tokens: about how much of a conversation the language model is shown.
         lead_ms: how far ahead of the listener sound is sent.
         turn_end: hears whether a speaker has finished; None where there is no such model.
         tool_servers: the way to servers whose tools we run; None where there is none.
+        archive: where conversations are kept; None where they are not.
     """
 
     pool: EnginePool
@@ -34,7 +38,9 @@ class World:
     meters: Meters
     clock: Clock
     journal: Callable[[str, TurnPolicy], Journal] | None = None
+    lacking: Callable[[Role, str], ClientError | None] = lambda _role, _language: None
     lead_ms: float = LEAD_MS
     context_tokens: int = CONTEXT_TOKENS
     tool_servers: ToolServers | None = None
     turn_end: TurnEnd | None = None
+    archive: Archive | None = None

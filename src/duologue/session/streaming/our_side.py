@@ -103,6 +103,15 @@ class OurSide:
         for response in self.replies.stop(answers_only=answers_only):
             self._cut(response, reason)
 
+    def close(self) -> None:
+        """The session is over. What was told whole was told: its listener goes on playing it."""
+        current = self.replies.current
+        is_told = current is not None and current.is_over
+        for response in self.replies.stop():
+            if not (is_told and response is current):
+                self._cut(response, "stopped")
+        self.recorder.flush()
+
     def played(self, response_id: str, played_ms: int) -> None:
         """The client says how far it is."""
         current = self.replies.current

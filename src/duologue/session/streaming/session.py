@@ -172,8 +172,7 @@ class StreamSession:
         if self.ended is not None:
             return
         self.ended = why
-        self._ours.stop("stopped")
-        self._ours.recorder.flush()
+        self._ours.close()
         if why != "server":
             self.standing.ended_s = self._shared.wall_s()
         self._shared.archive.write(self.standing.record(self.options))
