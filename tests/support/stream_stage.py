@@ -84,6 +84,13 @@ class StreamStage:
         self.wall.now += seconds
         self.desk.tick(self.clock.now)
 
+    async def judged(self) -> None:
+        """All that has come is judged, and what fakes make of it at once is made."""
+        while not self.desk.shared.hearing.judge_waiting():
+            pass
+        for _ in range(50):
+            await asyncio.sleep(0)
+
 
 @asynccontextmanager
 async def stream_stage(

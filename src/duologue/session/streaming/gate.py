@@ -97,13 +97,13 @@ class Gate:
 
     def end_utterance(self) -> None:
         """The client says that the utterance is over. To be called by `when_passed`."""
+        self._give_pad_up()
         self._end()
         self._segmenter.forget()
 
     def skip(self, samples: int) -> None:
         """So much sound is missing, and the next does not follow the last. To be called by `when_passed`."""
         self.end_utterance()
-        self._give_pad_up()
         self._leave_out(samples)
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from duologue.ports import Archive
 from duologue.session.streaming.shared import Bounds
 from duologue.session.streaming.transcript import Place
 
-STATE_EVERY_S = 5.0
+STATE_EVERY_S = 2.0
 """How often a place is stored that no words came of: what a client that comes back need not send again."""
 
 SIGN_EVERY_S = 30.0

@@ -307,7 +307,9 @@ class Transcript:
         start_ms = self._segments.start_ms
         if start_ms is not None:
             return ms_to_samples(start_ms)
-        return max(self._place.position, self._listening.settled)
+        is_idle = not (self._listening.held_bytes or self._listening.pending)
+        settled = self._gate.position if is_idle else self._listening.settled
+        return max(self._place.position, settled)
 
     def _place_at(self, sample: int) -> Place:
         sample = max(sample, self._place.position)
