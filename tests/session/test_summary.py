@@ -170,6 +170,21 @@ async def test_until_the_summary_is_there_the_oldest_leave_and_then_nothing_is_l
         assert prompt_tokens(llm.answers[-1]) <= LIMIT
 
 
+async def test_the_summary_takes_its_place_in_the_budget() -> None:
+    llm = Writer()
+    async with talking(llm) as s:
+        for number in range(6):
+            await say(s, number)
+        assert counted(s) == (1, 0)
+        llm.writes.clear()
+        await s.ask(CreateItem, Message("long", "user", (Part("input_text", "x" * 1_790),)))
+        await s.ask(CreateReply, WRITTEN)
+        (shown,) = llm.answers[-1:]
+        assert "fact 0" in shown.options.instructions
+        assert 0.9 * LIMIT - 131 < prompt_tokens(shown) <= LIMIT
+        assert sum(map(tokens, s.session.conversation)) > LIMIT
+
+
 async def test_an_answer_does_not_wait_for_the_summary_which_is_asked_for_again() -> None:
     llm = Writer()
     llm.writes.clear()
