@@ -6,9 +6,11 @@ this wrapper; nothing of it is seen or paid for by any other.
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
 
 from duologue.core.audio import SAMPLE_BYTES
 from duologue.core.commands import SetOptions
@@ -65,7 +67,9 @@ class Extended:
         input: the order of the client's frames.
         resume_token: what the connection can be resumed with within `resume_ms`; None: it cannot be.
         lead_ms: how far ahead of the listener sound is sent; None: no matter of this connection's.
+        restart_ms: how long the session can be gone on with after the server was killed; 0: it cannot be.
         on_ack: told how many messages the client has received; may raise a `ClientError`.
+        settled: the client's frames before this one are of no more need; None where all that came are.
     """
 
     def __init__(self, inner: Dialect) -> None:
@@ -73,8 +77,10 @@ class Extended:
         self.input = InputOrder()
         self.resume_token: str | None = None
         self.resume_ms = 0
+        self.restart_ms = 0
         self.lead_ms: float | None = None
         self.on_ack: Callable[[int], None] = _forget
+        self.settled: Callable[[], int] | None = None
         self._inner = inner
         self._prefix = f"event_duo{secrets.token_hex(6)}"
         self._events = 0
@@ -98,6 +104,23 @@ class Extended:
         """See `Dialect`."""
         self._inner.adopt(session)
         self._use_input(self._inner.options())
+
+    def settings(self) -> dict[str, Any]:
+        """What the client has set, as `restore` takes it. Secrets of tool servers are not in it."""
+        document = getattr(self._inner, "document", None)
+        return {
+            "session": without_secrets(document.json) if document is not None else {},
+            "configure": msgspec.to_builtins(self._configured),
+        }
+
+    def restore(self, settings: Mapping[str, Any]) -> None:
+        """Go on with these, before the session begins.
+
+        Raises:
+            ClientError: they cannot be served any more.
+        """
+        self.adopt(dict(settings["session"]))
+        self._configured = msgspec.convert(settings["configure"], Configure)
 
     def greet_late(self) -> Iterable[bytes]:
         """See `Dialect`."""
@@ -134,7 +157,8 @@ class Extended:
         """`duologue.ack`, once for each second of input."""
         if self._since_ack >= self._format.rate_hz:
             self._since_ack = 0
-            yield self._event("ack", sequence=self.input.received)
+            settled = self.input.received if self.settled is None else self.settled()
+            yield self._event("ack", sequence=settled)
 
     def receive(self, data: bytes) -> Iterator[Step]:
         """See `Dialect`."""
@@ -191,6 +215,7 @@ class Extended:
             lead_ms=self.lead_ms,
             resume_token=self.resume_token,
             resume_ms=self.resume_ms,
+            restart_ms=self.restart_ms,
         )
 
     def resumed(self, session_id: str, floor: str, sequence: int, *, complete: bool) -> bytes:
@@ -204,6 +229,7 @@ class Extended:
             floor=floor,
             resume_token=self.resume_token,
             resume_ms=self.resume_ms,
+            restart_ms=self.restart_ms,
         )
 
     def goodbye(self, reason: str) -> bytes:
@@ -255,6 +281,15 @@ class Extended:
         self._events += 1
         event_id = f"{self._prefix}_{self._events}"
         return codec.write({"type": PREFIX + kind, "event_id": event_id, **fields})
+
+
+def without_secrets(session: Mapping[str, Any]) -> dict[str, Any]:
+    """A session object as it is shown, whose redacted headers of tool servers are left out."""
+    if not session.get("tools"):
+        return dict(session)
+    hidden = ("headers", "authorization")
+    tools = [{n: v for n, v in tool.items() if n not in hidden} for tool in session["tools"]]
+    return {**session, "tools": tools}
 
 
 def _own_event(data: bytes) -> dict[str, Any] | None:
