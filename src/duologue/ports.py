@@ -80,6 +80,8 @@ class Final:
         text: the transcript since the last flush, where the engine is a recogniser.
         words: those of the text in order, where `SttOptions.word_times` asked and the engine knows.
         confidence: how sure the recogniser is of its words, 0 to 1; None where it does not know.
+        language: ISO-639-1, where the engine found out by itself which is spoken; empty where it was told, or
+            does not know.
     """
 
     id: int
@@ -87,6 +89,7 @@ class Final:
     text: str = ""
     words: tuple[Word, ...] = ()
     confidence: float | None = None
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +178,17 @@ class TurnEnd(Protocol):
 # --- the responder ---
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a responder is given: the conversation as it was heard, and how to answer."""
+    """What a responder is given: the conversation as it was heard, and how to answer.
+
+    Attributes:
+        purpose: "answer", which somebody hears; or "summary": notes on what the one item quotes. Only language models
+            make those: a responder that `acts`, or finds its words otherwise, refuses.
+    """
 
     items: tuple[Item, ...]
     options: ReplyOptions
     session_id: str = ""
+    purpose: Literal["answer", "summary"] = "answer"
 
 
 @dataclass(frozen=True, slots=True)

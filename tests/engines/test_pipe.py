@@ -1,11 +1,12 @@
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from duologue.core.capabilities import Capabilities
 from duologue.core.errors import AtCapacity, EngineLost, MalformedEvent
-from duologue.engines import pipe
-from duologue.ports import SttOptions, TtsOptions, Word
+from duologue.engines import pipe, piped
+from duologue.ports import Final, SttOptions, TtsOptions, Word
 
 MESSAGES: list[pipe.Message] = [
     pipe.Open(1, "s", SttOptions("en", ("tea", "milk")), None),
@@ -25,6 +26,7 @@ MESSAGES: list[pipe.Message] = [
     pipe.Guess(1, "maybe"),
     pipe.Finished(1, 7, 16_512, "surely"),
     pipe.Finished(1, 8, 16_512, "so so", (Word("so", 0, 90, -0.5), Word("so", 90, 200))),
+    pipe.Finished(1, 9, 16_512, "你好", language="zh"),
     pipe.Speech(2, 0, b"\0\1", ((0.0, 0), (120.5, 6))),
     pipe.Failed(1, "EngineLost", "c", "m", "r"),
     pipe.Ended(1),
@@ -55,3 +57,15 @@ def test_errors_cross_and_only_engines_errors_come_back() -> None:
     assert (full.code, full.remedy) == ("full", "Wait.")
     assert isinstance(pipe.revive(pipe.failure(1, MalformedEvent("x", "y"))), EngineLost)
     assert isinstance(pipe.revive(pipe.Failed(1, "NoSuch", "x", "y", "")), EngineLost)
+
+
+def test_a_detected_language_crosses_and_older_peers_are_understood_and_understand() -> None:
+    final = Final(7, 512, "你好，世界", (), 0.5, "zh")
+    told = pipe.told(1, final)
+    assert pipe.decode(pipe.encode(told)) == told
+    assert piped._final(told) == final  # type: ignore[arg-type]
+    fields = msgspec.msgpack.decode(pipe.encode(told))
+    older = pipe.decode(msgspec.msgpack.encode(fields[:-1]))
+    assert piped._final(older) == Final(7, 512, "你好，世界", (), 0.5)  # type: ignore[arg-type]
+    newer = pipe.decode(msgspec.msgpack.encode([*fields, "what comes next"]))
+    assert newer == told

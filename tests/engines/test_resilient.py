@@ -470,3 +470,36 @@ async def test_an_engine_has_all_its_time_from_when_it_owes_however_long_it_was_
         asyncio.get_running_loop().call_later(0.2, one.out.put, Final(1, 0, "in time"))
         assert await events == [Final(1, 0, "in time")]
         assert two.got == []
+
+
+async def test_an_engine_that_knows_the_language_goes_before_one_that_is_preferred() -> None:
+    english, any_ = Pool(Stream(), Stream()), Pool(Stream(), Stream())
+    english.capabilities = Capabilities(languages=("en",))
+    async with resilient_over(english, any_, role=Role.TTS) as pool:
+        await pool.open(Role.TTS, "s", TtsOptions(language="zh-CN"))
+        assert (len(english.made), len(any_.made)) == (2, 1)
+        await pool.open(Role.TTS, "s", TtsOptions(language="en-GB"))
+        assert (len(english.made), len(any_.made)) == (1, 1)
+        await pool.open(Role.TTS, "s", TtsOptions())
+        assert (len(english.made), len(any_.made)) == (0, 1)
+        assert pool.fallbacks == 0  # nobody stood in for anybody
+
+
+async def test_who_knows_the_language_is_asked_first_even_if_it_failed_lately() -> None:
+    english, chinese = Pool(Stream()), Pool(Stream())
+    english.capabilities = Capabilities(languages=("en",))
+    async with resilient_over(english, chinese, role=Role.TTS) as pool:
+        chinese.ready = False
+        await pool.open(Role.TTS, "s", TtsOptions(language="zh"))
+        assert (len(english.made), len(chinese.made)) == (1, 0)
+
+
+async def test_one_that_lacks_the_language_is_asked_where_nobody_else_can_be(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    english, chinese = Pool(Stream()), Pool(AtCapacity("full", "Full."))
+    english.capabilities = Capabilities(languages=("en",))
+    async with resilient_over(english, chinese, role=Role.TTS) as pool:
+        await pool.open(Role.TTS, "s", TtsOptions(language="zh"))
+        assert pool.fallbacks == 1
+        assert "tts: engine-0 is used from now on" in caplog.text

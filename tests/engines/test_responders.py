@@ -110,3 +110,29 @@ def test_a_chain_acts_if_any_model_does() -> None:
     assert chain_of(Model(), Model(acts=True)).capabilities.acts
     assert not chain_of(Model()).capabilities.acts
     assert not ResponderChain([]).capabilities.acts
+
+
+# --- summaries ---
+async def summed_up(chain: ResponderChain) -> list[str]:
+    prompt: Any = Prompt((), None, purpose="summary")  # type: ignore[arg-type]
+    return [d.text async for d in chain.respond(prompt) if isinstance(d, TextDelta)]
+
+
+async def test_a_summary_is_asked_of_no_model_that_acts() -> None:
+    skills, model = Model("I cannot.", acts=True), Model("Notes.")
+    assert await summed_up(chain_of(skills, model)) == ["Notes."]
+    assert skills.asked == 0
+    with pytest.raises(EngineLost) as raised:
+        await summed_up(chain_of(Model(LOST), skills))
+    assert raised.value is LOST
+    with pytest.raises(EngineLost) as raised:
+        await summed_up(chain_of(skills))
+    assert (raised.value.code, skills.asked) == ("llm_missing", 0)
+
+
+async def test_a_model_that_reads_long_for_a_summary_is_not_given_up() -> None:
+    chain = chain_of(Model(hangs=True), Model("other"), patience_s=0.01)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await summed_up(chain)
+    assert not chain.links[0].breaker.is_open

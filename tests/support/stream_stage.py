@@ -99,6 +99,8 @@ async def stream_stage(
     pool: EnginePool | None = None,
     tts: str = "",
     llm: str = "",
+    responder: Any = None,
+    context_tokens: int = 2_000,
     bounds: Bounds | None = None,
     workers: int = 2,
     archive: Any = None,
@@ -117,11 +119,21 @@ async def stream_stage(
         await store.start()
     pool = pool or ResilientPool(chains)
     recognisers: Sequence[Any] = [engine.capabilities]
-    speech = Means(pool, FakeLlm(llm), Workers(workers, clock), SpokenCache(), clock, voice, 2_000)
+    meters = Meters(clock)
+    speech = Means(
+        pool,
+        responder or FakeLlm(llm),
+        Workers(workers, clock),
+        SpokenCache(),
+        clock,
+        meters,
+        voice,
+        context_tokens,
+    )
     shared = Shared(
         pool,
         Hearing(LoudnessVad(), clock),
-        Meters(clock),
+        meters,
         store,
         clock,
         wall,

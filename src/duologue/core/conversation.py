@@ -10,6 +10,7 @@ from typing import Literal
 
 from duologue.core.errors import StateConflict
 from duologue.core.playout import SpokenText
+from duologue.core.segments import joined
 from duologue.core.tool_servers import CallError, ListedTool
 
 ROOT = "root"
@@ -57,7 +58,7 @@ class Message:
     @property
     def text(self) -> str:
         """All its words."""
-        return " ".join(part.text for part in self.parts if part.text)
+        return joined([part.text for part in self.parts if part.text])
 
 
 @dataclass(frozen=True, slots=True)

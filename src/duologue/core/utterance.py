@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from duologue.core.audio import Ms
 from duologue.core.cadence import Cadence
 from duologue.core.facts import DraftId, UtteranceId
+from duologue.core.segments import joined
 
 PAUSE_MS = 200
 """Shorter gaps are the closures of consonants, and no pauses."""
@@ -85,4 +86,4 @@ class Utterance:
     @property
     def text(self) -> str:
         """The transcript so far, drafts joined in order."""
-        return " ".join(text for text in self.drafts.values() if text)
+        return joined([text for text in self.drafts.values() if text])

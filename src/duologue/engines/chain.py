@@ -8,6 +8,7 @@ from typing import Protocol
 
 from duologue.core.capabilities import Capabilities, Role
 from duologue.core.errors import AtCapacity, EngineError, EngineLost, EngineRefused
+from duologue.core.languages import knows
 from duologue.engines.breaker import Breaker
 from duologue.ports import EnginePool, EngineStream, StreamOptions
 
@@ -88,15 +89,20 @@ class Link:
 
 
 class Search:
-    """Who is asked next for one stream: those that rest after the others.
+    """Who is asked next for one stream: those that rest after the others, and last those that lack its language.
 
     Attributes:
         current: whose stream it is.
+        preferred: who would have it if all were well; None if there is nobody to ask.
     """
 
-    def __init__(self, role: Role, chain: Sequence[Link]) -> None:
+    def __init__(self, role: Role, chain: Sequence[Link], language: str = "") -> None:
         self._role = role
-        self._untried = sorted(chain, key=lambda link: link.rests)
+        able = sorted(chain, key=lambda link: not knows(link.pool.capabilities, language))
+        self.preferred = able[0] if able else None
+        self._untried = sorted(
+            able, key=lambda link: (not knows(link.pool.capabilities, language), link.rests)
+        )
         self._lost: Counter[Link] = Counter()
         self.current: Link | None = None
 

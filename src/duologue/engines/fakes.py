@@ -293,6 +293,8 @@ class FakeLlm(_Fake):
     async def respond(self, prompt: Prompt) -> AsyncIterator[Delta]:
         """See `ports.Responder.respond`."""
         await self._pause()
+        if prompt.purpose == "summary":
+            raise EngineRefused("fake_llm_refused", "The fake language model sums nothing up.")
         if self.fails():
             raise EngineRefused("fake_llm_refused", "The fake language model was told to refuse.")
         said = [i for i in prompt.items if isinstance(i, Message | FunctionResult | ServerCall)]

@@ -111,6 +111,7 @@ class Finished(_Message):
     text: str
     words: tuple[Word, ...] = ()
     confidence: float | None = None
+    language: str = ""
 
 
 class Speech(_Message):
@@ -181,8 +182,8 @@ def told(number: int, event: Event) -> Message:
     match event:
         case Partial(text=text):
             return Guess(number, text)
-        case Final(id=flush_id, upto=upto, text=text, words=words, confidence=sure):
-            return Finished(number, flush_id, upto, text, words, sure)
+        case Final(id=flush_id, upto=upto, text=text, words=words, confidence=sure, language=found):
+            return Finished(number, flush_id, upto, text, words, sure, found)
         case Audio(number=piece, pcm=pcm, words=places):
             return Speech(number, piece, pcm, places)
         case EngineGone(error=error):

@@ -160,4 +160,4 @@ class _Credited(EventQueue):
 
 
 def _final(told: pipe.Finished) -> Final:
-    return Final(told.flush_id, told.upto, told.text, told.words, told.confidence)
+    return Final(told.flush_id, told.upto, told.text, told.words, told.confidence, told.language)

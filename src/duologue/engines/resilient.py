@@ -80,7 +80,7 @@ class ResilientPool:
         self._paces: dict[Link, Pace] = {}
         self._last_answer_s: dict[Link, float] = {}
         self._trials: set[Link] = set()
-        self._used: dict[Role, Link] = {}
+        self._used: dict[Link, Link] = {}
         self._looking = asyncio.Event()
 
     def last_answer_s(self, link: Link) -> float:
@@ -98,7 +98,7 @@ class ResilientPool:
 
     async def open(self, role: Role, key: str, options: StreamOptions) -> EngineStream:
         """A stream of the first engine that takes it; see `ports.EnginePool.open`."""
-        search = Search(role, self.chains[role])
+        search = Search(role, self.chains[role], options.language)
         if not search:
             raise EngineLost(f"{role}_missing", f"No {role} engine is up.")
         stream = ResilientStream(self, search, role, key, options)
@@ -110,14 +110,13 @@ class ResilientPool:
         """Longest wait for what this engine owes."""
         return self._pace(link).limit_s if self._keeps_pace else self._timeout_s
 
-    def opened(self, role: Role, link: Link) -> None:
-        """A stream begins on it: it is said when that is another than before."""
-        first = self.chains[role][0]
-        if link is not first:
+    def opened(self, role: Role, link: Link, preferred: Link) -> None:
+        """A stream begins on it, in place of the preferred one of its language: it is said when that changes."""
+        if link is not preferred:
             self.fallbacks += 1
-        if link is not self._used.get(role, first):
+        if link is not self._used.get(preferred, preferred):
             log.warning("= %s: %s is used from now on", role, link.name)
-        self._used[role] = link
+        self._used[preferred] = link
 
     def answered(self, link: Link, took_s: float) -> None:
         """It gave what it owed."""
@@ -221,7 +220,8 @@ class ResilientStream:
         """
         self._stream = await self._open()
         self.rate_hz = self._stream.rate_hz
-        self._pool.opened(self._role, self._link)
+        assert self._search.preferred is not None
+        self._pool.opened(self._role, self._link, self._search.preferred)
 
     async def _open(self) -> EngineStream:
         return await self._search.open(self._key, self._options, self._pool.failed)

@@ -61,13 +61,16 @@ class ResponderChain:
     async def respond(self, prompt: Prompt) -> AsyncIterator[Delta]:
         """See `ports.Responder.respond`."""
         now_s = asyncio.get_running_loop().time
-        order = sorted(self.links, key=lambda link: link.is_passed_over(now_s()))
+        is_answer = prompt.purpose == "answer"
+        able = [link for link in self.links if is_answer or not _capabilities(link.responder).acts]
+        order = sorted(able, key=lambda link: link.is_passed_over(now_s()))
         if not order:
             raise EngineLost("llm_missing", "No language model is up.")
         for number, link in enumerate(order):
             is_last = number + 1 == len(order)
             has_begun = False
-            async with aclosing(self._ask(link, prompt, is_last=is_last)) as deltas:
+            patience_s = self._patience_s if is_answer and not is_last else None
+            async with aclosing(self._ask(link, prompt, patience_s)) as deltas:
                 try:
                     async for delta in deltas:
                         has_begun = True
@@ -84,11 +87,11 @@ class ResponderChain:
             return
 
     async def _ask(
-        self, link: LlmLink, prompt: Prompt, *, is_last: bool
+        self, link: LlmLink, prompt: Prompt, patience_s: float | None
     ) -> AsyncGenerator[Delta, None]:
         source = aiter(link.responder.respond(prompt))
         try:
-            first = await self._first(source, link, None if is_last else self._patience_s)
+            first = await self._first(source, link, patience_s)
             if first is None:
                 return
             yield first

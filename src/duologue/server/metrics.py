@@ -28,6 +28,12 @@ _COUNTERS = {
     "resumes_refused": "Clients that wanted a session back that was gone or not theirs.",
     "input_frames_lost": "Frames of clients' sound that never came.",
     "input_frames_late": "Frames of clients' sound that came twice or too late.",
+    "stream_sessions": "Streaming sessions opened, or brought back.",
+    "sessions_restored": "Sessions brought back from the store after a restart.",
+    "store_late": "Times that a client was told before the store had it, because the store was slow.",
+    "summaries": "Summaries of what the language model is not shown any more.",
+    "summaries_extracted": "Of those, the ones that no language model wrote.",
+    "summaries_dropped": "Summaries dropped because an item of them was changed or deleted.",
 }
 
 

@@ -8,7 +8,7 @@ import time
 from asyncio import Future
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 from duologue.core.audio import Ms
@@ -39,7 +39,7 @@ from duologue.core.notices import (
 from duologue.core.records import Change, ItemGone, ItemRecord, SessionRecord, TurnRecord
 from duologue.ports import Archive
 from duologue.session.ears import Ears
-from duologue.session.kept_items import Entry, KeptItems, Place, broken_off
+from duologue.session.kept_items import Entry, KeptItems, KeptReply, Place, broken_off
 from duologue.session.meters import Meters, Turn
 from duologue.session.mouth import Mouth
 
@@ -52,6 +52,9 @@ REFRESH_S = 30.0
 
 MAX_TIMES = 64
 """Utterances whose place is remembered before they become items."""
+
+MAX_REPLIES = 8
+"""Answers of which it is remembered how they ended: a client misses seconds, not minutes."""
 
 Written = Future[None]
 
@@ -119,7 +122,7 @@ class Keeper:
         self._written_s = 0.0
         self._items = KeptItems(session.id)
         self._times: OrderedDict[str, tuple[int, int]] = OrderedDict()
-        self._replies: dict[str, int] = {}  # not over: the message that told that they began
+        self._replies: OrderedDict[str, KeptReply] = OrderedDict()
         self._last_turn: Written | None = None
         session.meters.told[session.id] = self._turn_over
 
@@ -154,9 +157,10 @@ class Keeper:
         return self._archive.write(record, *changes)
 
     # --- gone on with ---
-    def adopt(self, entries: Iterable[Entry]) -> None:
-        """These items were written before."""
+    def adopt(self, entries: Iterable[Entry], replies: Mapping[str, KeptReply]) -> None:
+        """These were written before."""
         self._items.adopt(entries)
+        self._replies.update(replies)
 
     def again(self, item_id: str, place: Place) -> ItemRecord | None:
         """An item that is told again, in these messages; None if it is not there any more."""
@@ -196,10 +200,12 @@ class Keeper:
     def _noticed_reply(self, notice: Notice, place: Place) -> Written | None:
         match notice:
             case ReplyBegan(reply=reply) if not reply.options.out_of_band:
-                self._replies[reply.id] = place.last
+                self._replies[reply.id] = KeptReply(place.last)
+                if len(self._replies) > MAX_REPLIES:
+                    self._replies.popitem(last=False)
                 return self.write_session()
             case OutputBegan(item=item, previous_id=previous, aside=False):
-                record = self._new(item, previous, place, notice.reply_id)
+                record = self._new(item, previous, place, notice)
                 return self._archive.write(record)
             case OutputEnded(item=item, aside=False):
                 voice = self._items.voices.get(item.id)
@@ -209,7 +215,7 @@ class Keeper:
                     voice.listen(self._session.mouth.heard_ms())
                 return self._write_again(item.id, place)
             case ReplyEnded(reply=reply) if not reply.options.out_of_band:
-                return self._reply_ended(reply)
+                return self._reply_ended(reply, place)
             case PlaybackBegan() | PlaybackEnded() | HeardSoFar():
                 return self._noticed_playback(notice, place)
             case _:
@@ -244,9 +250,10 @@ class Keeper:
                 voice.is_playing = True
                 entry.start_ms = entry.end_ms = self._now_ms()
 
-    def _reply_ended(self, reply: ReplyState) -> Written:
+    def _reply_ended(self, reply: ReplyState, place: Place) -> Written:
         """Its message may have been cut after its end was told."""
-        self._replies.pop(reply.id, None)
+        if (kept := self._replies.get(reply.id)) is not None:
+            kept.done, kept.status, kept.reason = place.last, reply.status, reply.reason
         changed = list[Change]()
         for item in reply.output:
             entry, now = self._items.get(item.id), self._session.conversation.get(item.id)
@@ -264,13 +271,13 @@ class Keeper:
 
     # --- records ---
     def _new(
-        self, item: Item, previous: str | None, place: Place, reply_id: str = ""
+        self, item: Item, previous: str | None, place: Place, began: OutputBegan | None = None
     ) -> ItemRecord:
         now_ms = self._now_ms()
         times = self._times.pop(item.id, (now_ms, now_ms))
         entry = self._items.add(item, previous, place, self._time_s(), times)
-        if reply_id:
-            self._items.speak(entry, reply_id)
+        if began is not None:
+            self._items.speak(entry, began.reply_id, began.index)
         return self._items.record(entry, item)
 
     def _changed(self, item_id: str, place: Place | None = None) -> ItemRecord | None:
@@ -289,7 +296,8 @@ class Keeper:
     def _session_record(self) -> SessionRecord:
         now_s = self._written_s = self._time_s()
         hashes = self._connection.token_hashes()
-        stands = {"replies": dict(self._replies), "clock_ms": self._now_ms()}
+        replies = {reply_id: asdict(reply) for reply_id, reply in self._replies.items()}
+        stands = {"replies": replies, "clock_ms": self._now_ms()}
         return SessionRecord(
             id=self._session.id,
             kind="realtime",

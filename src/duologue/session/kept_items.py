@@ -32,7 +32,7 @@ class Entry:
         item: as it was written last.
         previous: the item that it was put behind; None for the beginning.
         place: of the messages that told of it: when it came, and when it changed last.
-        reply_id: the answer whose it is; empty if it is none's.
+        reply_id: the answer whose it is, which has it at `index`; empty if it is none's.
         failed: the code for which it could not be transcribed.
     """
 
@@ -44,7 +44,23 @@ class Entry:
     start_ms: int = 0
     end_ms: int = 0
     reply_id: str = ""
+    index: int = 0
     failed: str = ""
+
+
+@dataclass(slots=True)
+class KeptReply:
+    """What is remembered of an answer, to tell a client that did not hear of its end.
+
+    Attributes:
+        began: the message that told that it began.
+        done: the message that told how it ended; 0 while it goes on.
+    """
+
+    began: int
+    done: int = 0
+    status: str = "in_progress"
+    reason: str | None = None
 
 
 @dataclass(slots=True)
@@ -102,9 +118,9 @@ class KeptItems:
             self._entries.popitem(last=False)
         return entry
 
-    def speak(self, entry: Entry, reply_id: str) -> None:
+    def speak(self, entry: Entry, reply_id: str, index: int) -> None:
         """It is an answer's; if it is spoken, what is heard of it counts from here on."""
-        entry.reply_id = reply_id
+        entry.reply_id, entry.index = reply_id, index
         item = entry.item
         if isinstance(item, Message) and (spoken := item.parts[0].spoken) is not None:
             self.voices[item.id] = Voice(reply_id, spoken)
@@ -129,6 +145,7 @@ class KeptItems:
             "added": entry.place.added,
             "told": entry.place.last,
             "reply": entry.reply_id,
+            "index": entry.index,
             "failed": entry.failed,
         }
         if heard is not None:

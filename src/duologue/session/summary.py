@@ -20,9 +20,8 @@ from duologue.core.context import Window
 from duologue.core.conversation import Conversation, Item, ItemReference, Message, Part
 from duologue.core.errors import EngineError
 from duologue.core.options import ReplyOptions, SessionOptions
-from duologue.ports import Delta, Prompt, TextDelta
+from duologue.ports import Delta, Prompt, Responder, TextDelta
 from duologue.session.meters import Meters
-from duologue.session.world import World
 
 log = logging.getLogger("duologue.session")
 
@@ -39,10 +38,28 @@ REQUEST_ID = "item_" + 20 * "0"
 class Desk(Protocol):
     """What this needs of its session."""
 
-    conversation: Conversation
     ended: asyncio.Event
     meters: Meters
-    options: SessionOptions
+
+    @property
+    def conversation(self) -> Conversation:
+        """As it is now."""
+
+    @property
+    def options(self) -> SessionOptions:
+        """As they are now."""
+
+
+class Surroundings(Protocol):
+    """What this needs of the world."""
+
+    @property
+    def responder(self) -> Responder:
+        """Who is asked."""
+
+    @property
+    def context_tokens(self) -> int:
+        """About how much of a conversation it is shown."""
 
 
 class Summaries:
@@ -52,7 +69,7 @@ class Summaries:
         tasks: owner of the one that waits for the model.
     """
 
-    def __init__(self, desk: Desk, world: World, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, desk: Desk, world: Surroundings, tasks: asyncio.TaskGroup) -> None:
         self._desk = desk
         self._world = world
         self._tasks = tasks

@@ -5,6 +5,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,31 @@ def test_a_language_is_told_to_the_model_and_one_it_lacks_is_detected(either: Re
     assert texts["en"] == text_of(either, NUMBERS, SttOptions("en-GB"))
     assert texts["xx"] == texts[""]
     assert texts["en"] != texts["de"]
+
+
+def test_the_language_that_whisper_detects_is_reported(
+    hearing: Recogniser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    real = hearing._model.generate
+
+    def generate(*features: Any, **how: Any) -> Any:
+        asked.append(how["language"])
+        return real(*features, **how)
+
+    monkeypatch.setattr(hearing._model, "generate", generate)
+    sound = frames_of(clip(NUMBERS))
+    found = events_of(hearing, *sound, Flush(1), options=SttOptions())[-1]
+    told = events_of(hearing, *sound, Flush(1), options=SttOptions("zh-CN"))[-1]
+    assert isinstance(found, Final)
+    assert isinstance(told, Final)
+    assert found.language in tiny_models.LANGUAGES
+    assert asked == [found.language, "zh"]
+    assert told.language == ""
+    again = events_of(hearing, *sound, Flush(1), options=SttOptions(found.language))[-1]
+    assert again == replace(found, language="")
+    silence = events_of(hearing, *frames_of(bytes(64_000)), Flush(1), options=SttOptions())[-1]
+    assert silence == Final(1, 32_000)
 
 
 def test_silence_is_not_asked_about(either: Recogniser, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from transformers import (
     WhisperTokenizer,
 )
 
-LANGUAGES = ("en", "de", "fr", "yue")
+LANGUAGES = ("en", "de", "fr", "yue", "zh")
 LISTENING = 4.0
 """Gain of the decoder's attention to the sound: sharp enough that a second of it shows within 30 of padding."""
 

@@ -254,7 +254,7 @@ async def test_what_a_server_does_not_take_is_left_out_and_remembered() -> None:
             await exchange.json(200, {"text": "hello"})
 
     async with against(picky) as (engine, server):
-        for word_times, requests in ((False, 2), (True, 2), (True, 1), (False, 1)):
+        for word_times, requests in ((False, 3), (True, 1), (True, 1), (False, 1)):
             before = len(server.requests)
             final = (await heard(engine, word_times=word_times))[-1]
             assert isinstance(final, Final)
@@ -477,3 +477,57 @@ def test_hints_fill_a_prompt_up_to_its_bound() -> None:
     assert prompt_of(()) == prompt_of(("", " ")) == ""
     assert prompt_of(("a  b", "", "c")) == "a b, c"
     assert prompt_of(("a", "b" * 700, "c")) == "a"
+
+
+# --- which language it was ---
+@pytest.mark.parametrize(
+    ("told", "language"), [("chinese", "zh"), ("ZH", "zh"), ("en-US", "en"), (None, ""), ("?", "")]
+)
+async def test_a_server_that_says_which_language_it_was_is_believed(
+    told: str | None, language: str
+) -> None:
+    async with against(says("你好", language=told), "?stream=false") as (engine, server):
+        final = (await heard(engine))[-1]
+        assert isinstance(final, Final)
+        assert (final.text, final.language) == ("你好", language.lower())
+        form = server.requests[-1].form
+        assert form["response_format"] == ["verbose_json"]
+        assert "language" not in form
+
+
+async def test_a_language_that_was_told_is_sent_and_not_reported() -> None:
+    async with against(says("你好", language="chinese"), "?stream=false") as (engine, server):
+        final = (await heard(engine, language="zh-CN"))[-1]
+        assert isinstance(final, Final)
+        assert (final.text, final.language) == ("你好", "")
+        assert server.requests[-1].form["language"] == ["zh"]
+        assert server.requests[-1].form["response_format"] == ["json"]
+
+
+async def test_a_server_without_verbose_json_is_asked_no_more_for_it() -> None:
+    answer = one_by_one(refuses(400, "response_format verbose_json is not supported"), says("hi"))
+    async with against(answer, "?stream=false") as (engine, server):
+        assert [(await heard(engine))[-1] for _ in range(2)] == [Final(1, 16_000, "hi")] * 2
+        assert [r.form["response_format"][0] for r in server.requests] == [
+            "verbose_json",
+            "json",
+            "json",
+        ]
+
+
+async def test_pieces_of_chinese_are_joined_without_spaces_and_each_utterance_has_its_own_language() -> (
+    None
+):
+    answers = one_by_one(
+        says("你好。", language="chinese"), says("世界", language="english"), says("hi")
+    )
+    async with against(answers, "?stream=false") as (engine, _):
+        stream = engine.open("s", SttOptions())
+        half = AudioFrame(SPEECH * (MAX_PIECE_MS // 1_000 + 1), 0)
+        stream.offer(half)
+        stream.flush(1)
+        stream.offer(AudioFrame(SPEECH, half.end))
+        stream.flush(2)
+        finals = [e for e in await until(stream, 2) if isinstance(e, Final)]
+        await stream.aclose()
+        assert [(f.text, f.language) for f in finals] == [("你好。世界", "zh"), ("hi", "")]

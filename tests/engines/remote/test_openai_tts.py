@@ -11,10 +11,11 @@ import pytest
 from openai import AsyncOpenAI
 
 from duologue.core.errors import AtCapacity, EngineError, EngineLost, EngineRefused
+from duologue.core.wav import wav
 from duologue.engines.remote import keys
 from duologue.engines.remote.http import Patience
 from duologue.engines.remote.openai_tts import MAX_CHARS, OpenAITts, parts
-from duologue.engines.remote.wav import NotSound, SoundReader, wav
+from duologue.engines.remote.wav import NotSound, SoundReader
 from duologue.ports import Audio, EngineGone, Event, Final, Say, TtsOptions
 from tests.engines.chat.chat_server import Exchange
 from tests.engines.contract import TtsContract

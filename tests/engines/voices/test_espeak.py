@@ -312,3 +312,31 @@ def test_the_module_is_cheap_to_import_and_loads_no_library() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "False"]
+
+
+# --- Chinese ---
+HELLO = "你好，今天天气很好。我们去公园走走吧！"
+"""Sixteen syllables."""
+
+
+def test_chinese_is_spoken_at_its_own_pace(espeak: Espeak) -> None:
+    spoken = say(espeak, HELLO, options=TtsOptions(language="zh"))
+    assert (
+        2.5 < spoken.seconds() < 8
+    )  # read by its English voice, it says "Chinese letter" 16 times
+    assert level_dbfs(spoken.sound(), 22_050) == pytest.approx(LEVEL_DBFS, abs=3)
+    loud = np.abs(spoken.sound().astype(int)) > 500
+    assert loud.mean() > 0.2  # silence has nothing of it
+    english = say(espeak, HELLO, options=TtsOptions(language="en"))
+    assert english.seconds() > 1.5 * spoken.seconds()
+
+
+@pytest.mark.parametrize("tag", ["zh", "zh-CN", "zh-Hans-CN", "cmn"])
+def test_chinese_is_found_by_any_of_its_tags(espeak: Espeak, tag: str) -> None:
+    assert espeak._voices.choose("", tag) == "sit/cmn"
+    assert tag.partition("-")[0] in SPEC.capabilities.languages
+
+
+def test_two_texts_sound_different_and_a_longer_one_lasts_longer(espeak: Espeak) -> None:
+    short, long = (say(espeak, t, options=TtsOptions(language="zh")) for t in ("你好。", HELLO))
+    assert 0.3 < short.seconds() < 0.4 * long.seconds()

@@ -62,14 +62,16 @@ def make(
     *,
     multilingual: bool = True,
     hears_nothing: bool = False,
+    chinese: bool = False,
     seed: int = 0,
 ) -> Path:
     """Write a checkpoint, and return its folder.
 
     Args:
         hears_nothing: it takes any sound for no speech.
+        chinese: it writes Chinese characters, and takes any sound for Chinese.
     """
-    tokenizer = make_tokenizer(multilingual=multilingual)
+    tokenizer = make_tokenizer(multilingual=multilingual, chinese=chinese)
     spec = _Weights(SIZES[size], np.random.default_rng(seed)).spec(tokenizer.get_vocab_size())
     ids = [tokenizer.token_to_id(f"<|{code}|>") for code in LANGUAGES]
     spec.config.lang_ids = ids if multilingual else []
@@ -78,6 +80,8 @@ def make(
     bias = np.zeros(tokenizer.get_vocab_size(), np.float32)
     bias[tokenizer.token_to_id("<|endoftext|>")] = -1_000  # it talks as long as it may
     bias[tokenizer.token_to_id("<|nospeech|>")] = 1_000 if hears_nothing else 0
+    if chinese:
+        bias[[number for code, number in zip(LANGUAGES, ids, strict=True) if code != "zh"]] = -1_000
     spec.decoder.projection.bias = bias
     spec.register_vocabulary([tokenizer.id_to_token(n) for n in range(tokenizer.get_vocab_size())])
     spec.validate()
@@ -90,11 +94,15 @@ def make(
     return folder
 
 
-def make_tokenizer(*, multilingual: bool) -> Tokenizer:
+def make_tokenizer(*, multilingual: bool, chinese: bool = False) -> Tokenizer:
     """Byte-level pieces, made-up words, and Whisper's special tokens at Whisper's own ids."""
     pieces = sorted(pre_tokenizers.ByteLevel.alphabet())
     syllables = [a + b for a, b in product("bdfgklmnprstvz", "aeiou")]
     words = ("Ġ" + "".join(parts) for n in (1, 2, 3) for parts in product(syllables, repeat=n))
+    if chinese:
+        in_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        signs = [in_bytes.pre_tokenize_str(chr(n))[0][0] for n in range(0x4E00, 0x4F00)]
+        words = ("".join(parts) for n in (1, 2) for parts in product(signs, repeat=n))
     pieces += islice(words, 50_256 - len(pieces))
     if multilingual:
         pieces.append("")  # by this token CTranslate2 tells a multilingual vocabulary

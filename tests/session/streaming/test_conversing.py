@@ -1,5 +1,6 @@
 """A session that answers, is stopped, changed and filled: what its client may do to it."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -24,8 +25,8 @@ from duologue.core.streaming import (
     Transcribed,
 )
 from duologue.engines.fakes import FakeStt
+from duologue.ports import Delta, Prompt, SttOptions, TextDelta
 from duologue.ports import StreamOptions as EngineOptions
-from duologue.ports import SttOptions
 from duologue.session.streaming.shared import Bounds
 from tests.support.stream_stage import Ear, loud, quiet, stream_stage
 
@@ -197,3 +198,32 @@ async def test_sessions_are_renewed_ended_erased_and_counted() -> None:
         desk.is_open = False
         with pytest.raises(AtCapacity, match="loaded"):
             await desk.create("", StreamOptions())
+
+
+class Clerk:
+    """Answers, and sums up what is not shown any more."""
+
+    def __init__(self) -> None:
+        self.prompts: list[Prompt] = []
+
+    async def respond(self, prompt: Prompt) -> AsyncIterator[Delta]:
+        self.prompts.append(prompt)
+        yield TextDelta("Noted: bees." if prompt.purpose == "summary" else "So it is. " * 12)
+
+
+async def test_a_long_conversation_is_shown_as_a_summary_and_its_latest_turns() -> None:
+    clerk = Clerk()
+    async with stream_stage(responder=clerk, context_tokens=600) as stage:
+        session, _ = await stage.desk.create("", StreamOptions(speaks=False, answers=True))
+        ear = Ear()
+        seat = await session.join(ear)
+        for number in range(30):
+            seat.ask(TextRequest(f"Number {number}: " + "bees " * 20, answers=True))
+            await ear.first(Spoken, number + 1)
+            await stage.judged()
+        answers = [p for p in clerk.prompts if p.purpose == "answer"]
+        sizes = [sum(len(str(item)) for item in p.items) for p in answers]
+        assert max(sizes[10:]) < 2 * max(sizes[:6])
+        assert "Noted: bees." in answers[-1].options.instructions
+        assert "Number 29" in str(answers[-1].items[-1])
+        assert len(await stage.archive.items(session.id)) == 60

@@ -16,7 +16,7 @@ from duologue.core.languages import family
 from duologue.core.placement import Placement
 from duologue.engines.base import BlockingEngine, Emit, Inbox
 from duologue.engines.hf_stt import files
-from duologue.engines.hf_stt.stream import Manner, Stream, Work
+from duologue.engines.hf_stt.stream import Heard, Manner, Stream, Work
 from duologue.engines.torchkit import device as devices
 from duologue.engines.torchkit import host, loading, oom, precision
 from duologue.engines.torchkit.device import Device
@@ -91,7 +91,7 @@ class Recogniser(BlockingEngine):
         self._model: Any = None
         self._processor: Any = None
         self._device: Device
-        self._shared: SharedModel[Work, str] | None = None
+        self._shared: SharedModel[Work, Heard] | None = None
 
     def load(self) -> None:
         """Open the model on the first device that works, in the way that proves the fastest there.
@@ -244,7 +244,7 @@ class Recogniser(BlockingEngine):
                 )
             return torch.stack([*logits, out.logits[0, -1]]).float().cpu()
 
-    def _called(self, works: Sequence[Work]) -> list[str]:
+    def _called(self, works: Sequence[Work]) -> list[Heard]:
         """One call of the model, which does one thing at a time; in the model's thread."""
         try:
             with oom.told("Speech was being recognised"), self._torch.inference_mode():
@@ -284,7 +284,7 @@ class Recogniser(BlockingEngine):
         """For one step of a model over some sound: what it is given, and under which name it takes a word."""
 
     @abstractmethod
-    def transcribe(self, work: Work) -> str:
+    def transcribe(self, work: Work) -> Heard:
         """What is said in some sound; in the model's thread."""
 
     @abstractmethod

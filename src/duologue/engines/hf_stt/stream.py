@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from duologue.core.audio import AudioFrame, ms_to_samples
 from duologue.core.errors import EngineError
+from duologue.core.segments import joined
 from duologue.engines.base import Emit, Flush, Inbox, Item
 from duologue.engines.whisper.shared_model import Job, SharedModel
 from duologue.engines.whisper.speech_window import Samples, SpeechWindow, is_audible
@@ -50,11 +51,23 @@ class Work:
     dropped: threading.Event = field(default_factory=threading.Event)
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What came of a call.
+
+    Attributes:
+        language: that was detected; empty if it was known before, or cannot be told.
+    """
+
+    text: str
+    language: str = ""
+
+
 class Stream:
     """See the module."""
 
     def __init__(
-        self, shared: SharedModel[Work, str], manner: Manner, inbox: Inbox, emit: Emit
+        self, shared: SharedModel[Work, Heard], manner: Manner, inbox: Inbox, emit: Emit
     ) -> None:
         self._shared = shared
         self._manner = manner
@@ -62,8 +75,8 @@ class Stream:
         self._emit = emit
         self._window = SpeechWindow()
         self._upto = 0
-        self._settled: list[tuple[Job[Work, str], Work]] = []  # since the last flush
-        self._partial: tuple[Job[Work, str], Work] | None = None
+        self._settled: list[tuple[Job[Work, Heard], Work]] = []  # since the last flush
+        self._partial: tuple[Job[Work, Heard], Work] | None = None
         self._partial_at = ms_to_samples(PARTIAL_EVERY_MS)
         self._said = ""
 
@@ -99,7 +112,7 @@ class Stream:
         if is_audible(piece):
             self._settled.append(self._asked(piece, is_final=True))
 
-    def _asked(self, sound: Samples, *, is_final: bool) -> tuple[Job[Work, str], Work]:
+    def _asked(self, sound: Samples, *, is_final: bool) -> tuple[Job[Work, Heard], Work]:
         work = Work(sound, self._manner)
         return self._shared.ask(self, work, is_final=is_final), work
 
@@ -113,8 +126,8 @@ class Stream:
             return
         job, self._partial = self._partial[0], None
         try:
-            settled = [done.answer() for done, _ in self._settled]
-            text = _joined([*settled, job.answer()])
+            settled = [done.answer().text for done, _ in self._settled]
+            text = joined([*settled, job.answer().text])
         except EngineError:
             return  # the final will say so, if it fails as well
         if text != self._said:
@@ -123,14 +136,12 @@ class Stream:
 
     def _finish(self, flush_id: int) -> None:
         self._settle(self._window.take())
-        texts = [self._outcome(job) for job, _ in self._settled]
+        heard = [self._outcome(job) for job, _ in self._settled]
         self._settled.clear()
         self._said = ""
-        self._emit(Final(flush_id, self._upto, _joined(texts)))
+        text = joined([each.text for each in heard])
+        longest = max(heard, key=lambda each: len(each.text), default=Heard(""))
+        self._emit(Final(flush_id, self._upto, text, language=longest.language))
 
-    def _outcome(self, job: Job[Work, str]) -> str:
+    def _outcome(self, job: Job[Work, Heard]) -> Heard:
         return job.outcome(lambda: self._inbox.cancelled, POLL_S)
-
-
-def _joined(texts: list[str]) -> str:
-    return " ".join(text for text in texts if text)

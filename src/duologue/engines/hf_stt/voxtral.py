@@ -16,7 +16,7 @@ from duologue.core.capabilities import Capabilities, Role
 from duologue.core.errors import EngineUnavailable
 from duologue.engines.base import EngineSpec
 from duologue.engines.hf_stt.recogniser import MAX_STREAMS, Recogniser
-from duologue.engines.hf_stt.stream import Work
+from duologue.engines.hf_stt.stream import Heard, Work
 from duologue.engines.models import store as models
 
 LANGUAGES = ("en", "es", "fr", "pt", "hi", "de", "nl", "it")
@@ -65,13 +65,13 @@ class Voxtral(Recogniser):
         """See `Recogniser`."""
         return dict(self._request(model, work)), "input_ids"
 
-    def transcribe(self, work: Work) -> str:
+    def transcribe(self, work: Work) -> Heard:
         """See `Recogniser`."""
         asked = self._request(self._model, work)
         ids = self._model.generate(**asked, **self.bound(work), do_sample=False)
         said = ids[0, asked["input_ids"].shape[1] :]
         text: str = self._processor.tokenizer.decode(said, skip_special_tokens=True)
-        return text.strip()
+        return Heard(text.strip())  # it does not say which language it took it for
 
     def _request(self, model: Any, work: Work) -> Any:
         return self._processor.apply_transcription_request(

@@ -16,8 +16,9 @@ from duologue.core.capabilities import Capabilities, Role
 from duologue.core.errors import SetupError
 from duologue.engines.base import EngineSpec
 from duologue.engines.hf_stt.recogniser import MAX_STREAMS, Recogniser
-from duologue.engines.hf_stt.stream import Work
+from duologue.engines.hf_stt.stream import Heard, Work
 from duologue.engines.models import store as models
+from duologue.engines.whisper.transcriber import ISO
 
 NO_SPEECH = 0.6
 """Sound is no speech if the model gives that more probability than this, and is less sure of the text ..."""
@@ -70,13 +71,16 @@ class TransformersWhisper(Recogniser):
         encoded = model.get_encoder()(self._features(model, work))
         return {"encoder_outputs": encoded, "decoder_input_ids": start}, "decoder_input_ids"
 
-    def transcribe(self, work: Work) -> str:
+    def transcribe(self, work: Work) -> Heard:
         """See `Recogniser`."""
         features = self._features(self._model, work)
+        language = work.manner.language
+        if self._is_multilingual and not language:
+            language = self._detected(features)
         ids = self._model.generate(
             features,
             **self.bound(work),
-            **self._how(work),
+            **self._how(work, language),
             num_beams=self._beams,
             temperature=0.0,
             return_timestamps=False,
@@ -84,7 +88,14 @@ class TransformersWhisper(Recogniser):
             logprob_threshold=LOG_PROBABILITY,
         )
         text: str = self._processor.tokenizer.decode(ids[0], skip_special_tokens=True)
-        return text.strip()
+        detected = language if text.strip() and not work.manner.language else ""
+        return Heard(text.strip(), ISO.get(detected, detected))
+
+    def _detected(self, features: Any) -> str:
+        """The language that is spoken, as Whisper names it; `generate` would find out in the same way."""
+        (found,) = self._model.detect_language(input_features=features).tolist()
+        marks = self._model.generation_config.lang_to_id
+        return str(next(mark for mark, number in marks.items() if number == found)).strip("<|>")
 
     def _features(self, model: Any, work: Work) -> Any:
         return self._processor.feature_extractor(
@@ -94,10 +105,10 @@ class TransformersWhisper(Recogniser):
             device=self._device.device if self._device.kind == "cuda" else "cpu",
         ).input_features.to(self._device.device, model.dtype)
 
-    def _how(self, work: Work) -> dict[str, Any]:
+    def _how(self, work: Work, language: str) -> dict[str, Any]:
         how: dict[str, Any] = {}
         if self._is_multilingual:
-            how["language"] = work.manner.language or None  # None has it detected
+            how["language"] = language
             how["task"] = "translate" if work.manner.translates else "transcribe"
         if hints := _prompt(work.manner.hints):
             ids = self._processor.tokenizer.get_prompt_ids(hints, return_tensors="pt")

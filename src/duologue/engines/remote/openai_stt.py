@@ -9,7 +9,7 @@ it is a partial. What a server does not take is left out once it has said so, an
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +19,9 @@ import numpy as np
 from duologue.core.audio import SAMPLE_BYTES, STREAM, AudioFrame, ms_to_samples
 from duologue.core.capabilities import Capabilities, Role
 from duologue.core.errors import EngineRefused
-from duologue.core.languages import family
+from duologue.core.languages import code_of, family
+from duologue.core.segments import joined
+from duologue.core.wav import wav
 from duologue.engines.base import EngineSpec, NativeEngine
 from duologue.engines.loading import run_apart
 from duologue.engines.remote.errors import bad_answer, failed
@@ -27,7 +29,6 @@ from duologue.engines.remote.http import Answer, Http, Patience, Refused
 from duologue.engines.remote.keys import HOSTED_URL
 from duologue.engines.remote.place import MAX_STREAMS, parse
 from duologue.engines.remote.stream import RemoteStream, finished
-from duologue.engines.remote.wav import wav
 from duologue.engines.timeline import Timeline
 from duologue.engines.whisper.speech_window import is_audible, quietest
 from duologue.ports import Final, Offer, Partial, StreamOptions, SttOptions, Word
@@ -93,6 +94,15 @@ class _Piece:
     ms_at: Callable[[int], int]
 
 
+@dataclass(slots=True)
+class _Heard:
+    """The answer to a request; `language` is what the server found out, if it says so."""
+
+    text: str
+    words: Sequence[Word] = ()
+    language: str = ""
+
+
 class OpenAIStt(NativeEngine):
     """See the module.
 
@@ -153,6 +163,9 @@ class OpenAIStt(NativeEngine):
             form["timestamp_granularities[]"] = ["word"]
         elif self.dialect.streams:
             form["stream"] = "true"
+        elif self.dialect.has_words and not language:  # it says which it was
+            form["response_format"] = "verbose_json"
+            form["timestamp_granularities[]"] = ["segment"]
         return form
 
     async def _hear_noise(self) -> None:
@@ -160,7 +173,7 @@ class OpenAIStt(NativeEngine):
         frame = AudioFrame(noise.astype("<i2").tobytes(), 0)
         async with self.http.apart() as http:
             for word_times in (False, True):
-                await finished(_Stream(self, http, SttOptions("en", word_times=word_times)), frame)
+                await finished(_Stream(self, http, SttOptions(word_times=word_times)), frame)
 
 
 class _Stream(RemoteStream):
@@ -217,16 +230,19 @@ class _Stream(RemoteStream):
             )
         texts: list[str] = []
         words: list[Word] = []
+        language = ""
         while (piece := await self._take()) is not None:
             if is_audible(_samples(piece.pcm)):
                 heard = await self._transcribe(piece, texts)
-                texts.append(heard[0])
-                words += heard[1]
+                texts.append(heard.text)
+                words += heard.words
+                language = language or heard.language
             if piece.flush_id is not None:
-                await self._emit(Final(piece.flush_id, piece.upto, _joined(texts), tuple(words)))
-                texts, words = [], []
+                final = Final(piece.flush_id, piece.upto, _joined(texts), tuple(words))
+                await self._emit(replace(final, language=language if final.text else ""))
+                texts, words, language = [], [], ""
 
-    async def _transcribe(self, piece: _Piece, before: list[str]) -> tuple[str, list[Word]]:
+    async def _transcribe(self, piece: _Piece, before: list[str]) -> _Heard:
         """The text of a piece, and its words where they are wanted and known; tells partials meanwhile."""
         sound = {"file": ("speech.wav", wav(piece.pcm, STREAM.rate_hz), "audio/wav")}
         task = "translations" if self._options.task == "translate" else "transcriptions"
@@ -239,20 +255,19 @@ class _Stream(RemoteStream):
                 if not self._engine.dialect.learn(refused, form):
                     raise self._http.refusal(refused) from None
 
-    async def _read(
-        self, answer: Answer, piece: _Piece, before: list[str]
-    ) -> tuple[str, list[Word]]:
+    async def _read(self, answer: Answer, piece: _Piece, before: list[str]) -> _Heard:
         if answer.kind == "text/event-stream":
-            return await self._read_events(answer, before), []
+            return _Heard(await self._read_events(answer, before))
         if answer.kind == "text/plain":
-            return (await answer.whole()).decode("utf-8", "replace").strip(), []
+            return _Heard((await answer.whole()).decode("utf-8", "replace").strip())
         said = await answer.document()
         if not isinstance(said, dict) or not isinstance(said.get("text"), str):
             raise bad_answer(self._http.server, "its answer has no text")
         found = said.get("words") if self._options.word_times else None
         entries = found if isinstance(found, list) else []
         words = [word for entry in entries if (word := _word(entry, piece.ms_at)) is not None]
-        return said["text"].strip(), words
+        found_language = "" if self._options.language else _language(said.get("language"))
+        return _Heard(said["text"].strip(), words, found_language)
 
     async def _read_events(self, answer: Answer, before: list[str]) -> str:
         text, is_done = "", False
@@ -310,12 +325,17 @@ def _word(entry: object, ms_at: Callable[[int], int]) -> Word | None:
     return Word(text.strip(), ms_at(first), ms_at(last))
 
 
+def _language(told: object) -> str:
+    """The language of an answer, which OpenAI calls by its name and others by its code."""
+    return family(code_of(told) or "") if isinstance(told, str) else ""
+
+
 def _samples(pcm: bytes | bytearray) -> Any:
     return np.frombuffer(bytes(pcm), "<i2").astype(np.float32) / np.float32(32_768)
 
 
 def _joined(texts: list[str]) -> str:
-    return " ".join(text.strip() for text in texts if text.strip())
+    return joined([text.strip() for text in texts])
 
 
 SPEC = EngineSpec(

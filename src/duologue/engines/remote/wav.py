@@ -1,7 +1,5 @@
-"""Sound as servers want it and send it: WAV written whole, and raw or WAV samples read while they come.
-
-The layout is Microsoft's and IBM's "Multimedia Programming Interface and Data Specifications" (1991): "RIFF", a
-size, "WAVE", and chunks of a name, a size and so many bytes, padded to an even count. Servers that stream cannot
+"""Sound as servers send it: raw or WAV samples, read while they come. `core.wav` has the layout; chunks are padded to
+an even count. Servers that stream cannot
 know the sizes, and write 0 or 0xFFFFFFFF.
 """
 
@@ -22,14 +20,6 @@ MAX_HEADER_BYTES = 64 * 1024
 
 class NotSound(ValueError):
     """What came cannot be played."""
-
-
-def wav(pcm: bytes, rate_hz: int) -> bytes:
-    """Mono 16-bit samples as a file."""
-    size = len(pcm)
-    head = struct.pack("<4sI4s4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16)
-    form = struct.pack("<HHIIHH", _PCM, 1, rate_hz, rate_hz * SAMPLE_BYTES, SAMPLE_BYTES, 16)
-    return head + form + struct.pack("<4sI", b"data", size) + pcm
 
 
 class SoundReader:

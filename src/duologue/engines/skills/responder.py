@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from duologue.core.capabilities import Capabilities, Role
 from duologue.core.conversation import Item, Message
-from duologue.core.errors import SetupError
+from duologue.core.errors import EngineRefused, SetupError
 from duologue.core.manners import may_hang_up
 from duologue.engines.base import EngineSpec
 from duologue.engines.skills import arithmetic, clock, conversions, talk
@@ -68,7 +68,13 @@ class SkillsResponder:
             yield delta
 
     def answer(self, prompt: Prompt) -> Sequence[Delta]:
-        """The whole answer; it takes well under a millisecond."""
+        """The whole answer; it takes well under a millisecond.
+
+        Raises:
+            EngineRefused: a summary is wanted, which takes a language model.
+        """
+        if prompt.purpose != "answer":
+            raise EngineRefused("not_a_language_model", "The offline skills sum nothing up.")
         said = _said(prompt.items)
         scene = Scene(self._now(), said[-1] if said else "", prompt.session_id)
         if may_hang_up(prompt.options) and not self.timers.running(scene):  # they end with the line

@@ -26,6 +26,7 @@ from duologue.core.audio import AudioFrame, ms_to_samples
 from duologue.core.capabilities import Capabilities, Role
 from duologue.core.errors import EngineError, EngineRefused
 from duologue.core.languages import family
+from duologue.core.segments import joined
 from duologue.engines.base import (
     BlockingEngine,
     Emit,
@@ -256,7 +257,7 @@ class _Stream:
         partial, self._partial = self._partial, None
         try:
             settled = [job.answer().text for job, _ in self._settled]
-            text = _joined([*settled, partial.answer().text])
+            text = joined([*settled, partial.answer().text])
         except EngineError:
             return  # the final will say so, if it fails as well
         if text != self._said:
@@ -269,8 +270,12 @@ class _Stream:
         self._settled.clear()
         self._settled_upto = 0
         self._said = ""
-        text = _joined([heard.text for heard, _ in outcomes])
-        self._emit(Final(flush_id, self._upto, text, self._words(outcomes)))
+        text = joined([heard.text for heard, _ in outcomes])
+        longest = max(
+            (heard for heard, _ in outcomes), key=lambda h: len(h.text), default=Heard("")
+        )
+        words = self._words(outcomes)
+        self._emit(Final(flush_id, self._upto, text, words, language=longest.language))
 
     def _words(self, outcomes: Sequence[tuple[Heard, int]]) -> tuple[Word, ...]:
         timeline = self._timeline
@@ -291,10 +296,6 @@ class _Stream:
 
     def _outcome(self, job: Job[Work, Heard]) -> Heard:
         return job.outcome(lambda: self._inbox.cancelled, POLL_S)
-
-
-def _joined(texts: list[str]) -> str:
-    return " ".join(text for text in texts if text)
 
 
 def _hotwords(hints: tuple[str, ...]) -> str:

@@ -7,7 +7,7 @@ where floating-point sums are grouped otherwise, and the bound on an answer's le
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,9 @@ The last is half of Whisper's context of 448, less the few tokens of its prompt;
 
 LEAST_PROBABILITY = 1e-6
 """Nothing is as sure as 0, of which there is no logarithm."""
+
+ISO = {"jw": "jv"}
+"""Whisper's own names of languages that have another in ISO 639-1."""
 
 PREPENDED, APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
 """Marks that belong to the word behind, or before; faster-whisper's own, without which it times no words."""
@@ -84,10 +87,15 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What came of a piece."""
+    """What came of a piece.
+
+    Attributes:
+        language: that was detected in it; empty if it was known before, or nothing was said.
+    """
 
     text: str
     words: tuple[Timed, ...] = ()
+    language: str = ""
 
 
 def kind(work: Work) -> Hashable:
@@ -133,7 +141,8 @@ class Transcriber:
     def _transcribe(self, works: Sequence[Work]) -> list[Heard]:
         windows, frames = zip(*(self._window(work.sound) for work in works), strict=True)
         encoded = self._model.encode(np.stack(windows))
-        tokenizers = self._tokenizers(works, encoded)
+        detected = self._detected(works, encoded)
+        tokenizers = self._tokenizers(works, detected)
         first = works[0]
         prompts = [
             self._model.get_prompt(
@@ -150,10 +159,10 @@ class Transcriber:
             return_scores=True,
             return_no_speech_prob=True,
         )
-        heard = [_heard(*pair) for pair in zip(tokenizers, results, strict=True)]
+        heard = [_heard(*each) for each in zip(tokenizers, results, detected, strict=True)]
         if first.with_words and heard[0].text:
             words = self._words(tokenizers[0], results[0], encoded, frames[0])
-            heard[0] = Heard(heard[0].text, words)
+            heard[0] = replace(heard[0], words=words)
         return heard
 
     def _window(self, sound: Samples) -> tuple[NDArray[np.float32], int]:
@@ -165,18 +174,23 @@ class Transcriber:
         frames = min(extractor.nb_max_frames, spectrum.shape[-1] - 1)
         return pad_or_trim(spectrum[:, :frames]), frames
 
-    def _tokenizers(self, works: Sequence[Work], encoded: Any) -> list[Any]:
-        """For the language of each, detected on the encoder's output where it is not known."""
-        languages = [work.manner.language for work in works]
-        if not all(languages):
-            found = self._model.model.detect_language(encoded)
-            languages = [
-                known or ranked[0][0].strip("<|>")
-                for known, ranked in zip(languages, found, strict=True)
-            ]
+    def _detected(self, works: Sequence[Work], encoded: Any) -> list[str]:
+        """The language of each, by the encoder's output, where it is not known; empty for the others."""
+        if all(work.manner.language for work in works):
+            return [""] * len(works)
+        found = self._model.model.detect_language(encoded)
         return [
-            self._tokenizer(language, "translate" if work.manner.translates else "transcribe")
-            for language, work in zip(languages, works, strict=True)
+            "" if work.manner.language else ranked[0][0].strip("<|>")
+            for work, ranked in zip(works, found, strict=True)
+        ]
+
+    def _tokenizers(self, works: Sequence[Work], detected: Sequence[str]) -> list[Any]:
+        return [
+            self._tokenizer(
+                work.manner.language or language,
+                "translate" if work.manner.translates else "transcribe",
+            )
+            for language, work in zip(detected, works, strict=True)
         ]
 
     def _tokenizer(self, language: str, task: str) -> Any:
@@ -194,13 +208,14 @@ class Transcriber:
         return tuple(_timed(word) for word in segment["words"] if word["word"].strip())
 
 
-def _heard(tokenizer: Any, result: Any) -> Heard:
+def _heard(tokenizer: Any, result: Any, language: str) -> Heard:
     """Nothing, where the model takes the sound for no speech."""
     tokens = result.sequences_ids[0]
     mean_logprob = result.scores[0] * len(tokens) / (len(tokens) + 1)
     if result.no_speech_prob > NO_SPEECH and mean_logprob <= LOG_PROBABILITY:
         return Heard("")
-    return Heard(tokenizer.decode(tokens).strip())
+    text = tokenizer.decode(tokens).strip()
+    return Heard(text, language=ISO.get(language, language) if text else "")
 
 
 def _timed(word: dict[str, Any]) -> Timed:

@@ -16,7 +16,7 @@ from duologue.core.errors import (
     EngineRefused,
     EngineUnavailable,
 )
-from duologue.server.door import refusal
+from duologue.server.door import SESSION_API, refusal
 
 ENGINE_RETRY_S = 2
 """When an engine that is full may have a free stream: an utterance or a short answer takes about so long."""
@@ -49,14 +49,15 @@ class Refusal(Exception):
         self.param = param
         self.retry_after_s = retry_after_s
 
-    def response(self) -> Response:
-        """As an answer of HTTP."""
+    def response(self, path: str = "") -> Response:
+        """As an answer of HTTP to what was asked there."""
         return refusal(
             self.status,
             self.code,
             self.message,
             param=self.param,
             retry_after_s=self.retry_after_s,
+            path=path,
         )
 
     def event(self) -> dict[str, Any]:
@@ -87,25 +88,25 @@ def refused(error: DuologueError) -> Refusal:
 
 
 def install_errors(api: FastAPI) -> None:
-    """Have every error below /v1 told in OpenAI's form; other paths keep FastAPI's."""
+    """Have every error below /v1 and /api told in OpenAI's form; other paths keep FastAPI's."""
 
     async def on_invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         if not _is_ours(request):
             return await request_validation_exception_handler(request, error)
-        return invalid(error.errors()).response()
+        return invalid(error.errors()).response(request.url.path)
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if not _is_ours(request):
             return await http_exception_handler(request, error)
-        response = _http(request, error).response()
+        response = _http(request, error).response(request.url.path)
         response.headers.update(error.headers or {})
         return response
 
-    async def on_refusal(_request: Request, error: Exception) -> Response:
+    async def on_refusal(request: Request, error: Exception) -> Response:
         assert isinstance(error, Refusal)
-        return error.response()
+        return error.response(request.url.path)
 
     async def on_bug(
         request: Request, _error: Exception
@@ -113,7 +114,7 @@ def install_errors(api: FastAPI) -> None:
         if not _is_ours(request):
             return PlainTextResponse("Internal Server Error", 500)
         message = "The server failed in a way that it should not; its log says more."
-        return Refusal(500, "internal_error", message).response()
+        return Refusal(500, "internal_error", message).response(request.url.path)
 
     api.add_exception_handler(Exception, on_bug)
     api.add_exception_handler(RequestValidationError, on_invalid)
@@ -142,4 +143,4 @@ def _http(request: Request, error: HTTPException) -> Refusal:
 
 
 def _is_ours(request: Request) -> bool:
-    return request.url.path.startswith("/v1/")
+    return request.url.path.startswith(("/v1/", SESSION_API))

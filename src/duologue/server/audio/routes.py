@@ -4,8 +4,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from duologue.server.answers import GUARDED, answers, events, text
 from duologue.server.audio import speaking, upload
 from duologue.server.audio.desk import AudioDesk, Seats
+from duologue.server.audio.encode import KINDS
 from duologue.server.audio.listening import Listening
 from duologue.server.audio.outlet import EVENTS, Errand, Outlet
 from duologue.server.audio.recording import Judge
@@ -15,10 +17,13 @@ from duologue.server.audio.transcribing import FORMATS, Transcriber, wanted
 
 JSON_TYPE = "application/json"
 
+_DOCUMENTS = {JSON_TYPE: {"schema": {"type": "object"}}, **text("text/plain")}
+_SPEECH = text(*(kind.media_type for kind in KINDS.values())) | events()
+
 
 def routes(desk: AudioDesk) -> APIRouter:
     """The routes; errors need `refusals.install_errors` on the application."""
-    found = APIRouter(tags=["audio"])
+    found = APIRouter(tags=["audio"], responses=answers(400, 408, 413, 500, *GUARDED))
     _add_files(found, desk)
     _add_speech(found, desk)
     _add_elsewhere(found)
@@ -48,12 +53,20 @@ def _add_files(found: APIRouter, desk: AudioDesk) -> None:
 
         return Errand(work, EVENTS if what.streams else JSON_TYPE, received.close)
 
-    @found.post("/v1/audio/transcriptions", openapi_extra=_form("transcribe"))
+    @found.post(
+        "/v1/audio/transcriptions",
+        responses=answers(good=_DOCUMENTS | events()),
+        openapi_extra=_form("transcribe"),
+    )
     async def transcriptions(request: Request) -> Response:
         """A file's speech as text. Any `model` is accepted: the engine that is loaded answers."""
         return await begin(request, "transcribe")
 
-    @found.post("/v1/audio/translations", openapi_extra=_form("translate"))
+    @found.post(
+        "/v1/audio/translations",
+        responses=answers(good=_DOCUMENTS),
+        openapi_extra=_form("translate"),
+    )
     async def translations(request: Request) -> Response:
         """A file's speech as English text, where the engine can."""
         return await begin(request, "translate")
@@ -63,7 +76,12 @@ def _add_speech(found: APIRouter, desk: AudioDesk) -> None:
     speaker = Speaker(desk.pool)
     speeches = Seats(desk.max_speeches, "texts are being spoken", desk.clock)
 
-    @found.post("/v1/audio/speech", openapi_extra=_body(Speech.model_json_schema()))
+    @found.post(
+        "/v1/audio/speech",
+        response_class=Response,
+        responses=answers(good=_SPEECH),
+        openapi_extra=_body(Speech.model_json_schema()),
+    )
     async def speech(request: Request) -> Response:
         """A text as speech, sent while it is spoken. Any `model` is accepted; an unknown `voice` is the default."""
         desk.check_ready()

@@ -8,9 +8,10 @@ from typing import Any
 from fastapi import Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
+from duologue.core import languages
 from duologue.core.capabilities import Capabilities
 from duologue.ports import SttOptions
-from duologue.server.audio import captions, languages
+from duologue.server.audio import captions
 from duologue.server.audio.listening import Heard, Listening
 from duologue.server.audio.outlet import Outlet
 from duologue.server.audio.refusals import Refusal, wrong

@@ -21,6 +21,11 @@ class History:
         self.entries = 0
 
     @property
+    def conversation(self) -> Conversation:
+        """All of it."""
+        return self._conversation
+
+    @property
     def items(self) -> tuple[Item, ...]:
         """What was said, in order."""
         return tuple(self._conversation)

@@ -3,7 +3,7 @@
 import secrets
 from typing import Literal, Protocol
 
-from duologue.core.conversation import Item
+from duologue.core.conversation import Conversation
 from duologue.core.errors import MalformedEvent
 from duologue.core.records import ItemRecord
 from duologue.core.streaming import (
@@ -123,9 +123,10 @@ class OurSide:
         """A fresh name."""
         return f"{prefix}_{secrets.token_hex(10)}"
 
-    def items(self) -> tuple[Item, ...]:
+    @property
+    def conversation(self) -> Conversation:
         """See `replies.Desk`."""
-        return self.history.items
+        return self.history.conversation
 
     def part_made(self, response: Response, part: PartMade) -> None:
         """See `replies.Desk`."""

@@ -8,21 +8,25 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from duologue.core.audio import WIRE, AudioFormat
-from duologue.core.context import Truncation, Window
-from duologue.core.conversation import Item
+from duologue.core.conversation import Conversation
 from duologue.core.errors import AtCapacity, DuologueError
-from duologue.core.options import ReplyOptions
+from duologue.core.options import ReplyOptions, SessionOptions
 from duologue.core.streaming import StreamOptions, TextRequest
 from duologue.ports import Clock, EnginePool, Prompt, Responder, TtsOptions
+from duologue.session.meters import Meters
 from duologue.session.speaking import Speaking, Verbatim
 from duologue.session.streaming.response import PartMade, Response
 from duologue.session.streaming.spoken_cache import Said, Saying, SpokenCache
 from duologue.session.streaming.workers import Workers
+from duologue.session.summary import Summaries
 
 log = logging.getLogger("duologue.streaming")
 
 MAX_WAITING = 16
 """Texts that wait to be said; one more is refused."""
+
+LEAVE_S = 2.0
+"""Longest wait for a summary that is broken off; models promise 50 ms."""
 
 FORMAT: AudioFormat = WIRE
 """Of the sound that goes out."""
@@ -42,6 +46,7 @@ class Means:
     workers: Workers
     cache: SpokenCache
     clock: Clock
+    meters: Meters
     voice_engine: Callable[[], str]
     context_tokens: int
 
@@ -58,8 +63,9 @@ class Desk(Protocol):
     def new_id(self, prefix: str) -> str:
         """A fresh name."""
 
-    def items(self) -> tuple[Item, ...]:
-        """The conversation."""
+    @property
+    def conversation(self) -> Conversation:
+        """As it is now."""
 
     def part_made(self, response: Response, part: PartMade) -> None:
         """Tell it for good."""
@@ -76,7 +82,8 @@ class Replies:
         self._means = means
         self._waiting: deque[Response] = deque()
         self._came = asyncio.Event()
-        self._window = Window()
+        self._summed = _Summed(desk, means.meters)
+        self._summaries: Summaries | None = None
         self._task: asyncio.Task[None] | None = None
         self.current: Response | None = None  # being made, or still to be heard
 
@@ -142,6 +149,7 @@ class Replies:
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            self._summaries = Summaries(self._summed, self._means, tasks)
             while True:
                 await self._came.wait()
                 self._came.clear()
@@ -150,6 +158,7 @@ class Replies:
                     self._task = tasks.create_task(self._make(response), name=response.id)
                     await asyncio.wait([self._task])
                     self._task = None
+                    self._summaries.consider()
 
     async def _make(self, response: Response) -> None:
         try:
@@ -172,6 +181,8 @@ class Replies:
         if not request.answers and (said := self._means.cache.find(saying)) is not None:
             response.give_out(said.pcm, said.spoken)
             return
+        if request.answers:
+            await self._make_way()
         speaking = Speaking(
             response, self._responder(request), self._means.pool, _Open(), _never, _ok
         )
@@ -193,12 +204,31 @@ class Replies:
             speed=options.speed,
             format=FORMAT,
         )
-        items: tuple[Item, ...] = ()
-        if request.answers:
-            items = self._desk.items()
-            if items:
-                items = self._window.fit(items, Truncation(), self._means.context_tokens)
+        if not request.answers or self._summaries is None:
+            return Prompt((), reply, self._desk.id)
+        items, reply = self._summaries.shown(reply)
         return Prompt(items, reply, self._desk.id)
+
+    async def _make_way(self) -> None:
+        """The model is wanted: whoever sums up leaves."""
+        leaving = self._summaries.give_way() if self._summaries is not None else None
+        if leaving is not None:
+            await asyncio.wait([leaving], timeout=LEAVE_S)
+
+
+class _Summed:
+    """See `summary.Desk`."""
+
+    def __init__(self, desk: Desk, meters: Meters) -> None:
+        self.ended = asyncio.Event()  # the owner of its tasks ends them
+        self.meters = meters
+        self.options = SessionOptions()
+        self._desk = desk
+
+    @property
+    def conversation(self) -> Conversation:
+        """As it is now."""
+        return self._desk.conversation
 
 
 class _Open:

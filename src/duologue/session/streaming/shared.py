@@ -41,7 +41,7 @@ class Shared:
 
     Attributes:
         clock: monotonic milliseconds; wall_s: seconds since 1970.
-        make_decoder: for raw samples of so many a second, where a chunk does not say; and what the chunks were before.
+        make_decoder: for raw samples of so many a second where a chunk says nothing; and what chunks were before.
         recognisers: what the recognisers that are up can do, in order of preference.
         check: raises a `ClientError` for settings that nothing here can serve.
     """
