@@ -8,6 +8,7 @@ from typing import Any
 
 from duologue.core.audio import WIRE
 from duologue.engines.fakes import FakeLlm, FakeTts
+from duologue.ports import Archive
 from duologue.session.session import Session
 from duologue.transports.admission import Visitor
 from duologue.transports.extension import Leg, ResumableConnection
@@ -23,7 +24,11 @@ from tests.support.scripted import LOUD, TimingStt
 from tests.support.stage import FRAME_MS, HandClock, LoudnessVad, scripted_world
 
 Event = dict[str, Any]
-TALK = {"stt": TimingStt(), "tts": FakeTts("tts_s=6"), "llm": FakeLlm("llm_tokens=24")}
+TALK: dict[str, Any] = {
+    "stt": TimingStt(),
+    "tts": FakeTts("tts_s=6"),
+    "llm": FakeLlm("llm_tokens=24"),
+}
 """Engines that answer for six seconds, and hear no words in a cough."""
 
 WHOLE = 6 * WIRE.rate_hz - 1
@@ -42,6 +47,7 @@ class Heard:
         self.frames: list[Frame] = []
         self.count = 0
         self.resumed: list[Event] = []
+        self.is_judged = True
 
     def take(self, data: bytes) -> None:
         if type(data) is Binary:
@@ -58,7 +64,7 @@ class Heard:
         self.count += 1
         self.order.append(event)
         self.events.append(event)
-        if not event["type"].startswith("duologue."):
+        if self.is_judged and not event["type"].startswith("duologue."):
             self.referee.see(data)
 
     def of(self, kind: str) -> list[Event]:
@@ -156,6 +162,11 @@ class Device:
         self.handler.on_close()
         await self.house.settle()
 
+    async def move_to(self, other: "House", **knock: Any) -> Rejection | None:
+        """The server was killed: come to the next one. What was lost with it, nobody can judge."""
+        self.house, self.heard.is_judged = other, False
+        return await self.resume(**knock)
+
     async def close(self, code: int = 1000) -> None:
         assert isinstance(self.handler, Leg)
         self.handler.on_goodbye(code)
@@ -192,9 +203,10 @@ class Device:
 class House:
     """A reception, its world, and the hand that moves the clock."""
 
-    def __init__(self, **engines: Any) -> None:
+    def __init__(self, archive: Archive | None = None, **engines: Any) -> None:
         self.clock, self.vad = HandClock(), LoudnessVad()
         self.world = scripted_world(self.clock, self.vad, **engines)
+        self.world.archive = archive
         self.name = "kitchen"
         self.here = 0
         self.revoke: list[Any] = []
@@ -248,9 +260,10 @@ class House:
 
 
 @asynccontextmanager
-async def house(**engines: Any) -> AsyncIterator[House]:
-    """A house that is left tidy."""
-    made = House(**engines)
+async def house(archive: Archive | None = None, **engines: Any) -> AsyncIterator[House]:
+    """A house that is left tidy, and knows what is in its archive."""
+    made = House(archive, **engines)
+    await made.reception.remember()
     try:
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(made.reception.run())

@@ -32,8 +32,8 @@ class Lobby(Generic[R]):
     """Finds sessions by their tokens. Only hashes are kept, so how long a search takes tells nothing of a token."""
 
     def __init__(self) -> None:
-        self._by_hash: dict[bytes, R] = {}
-        self._hashes: dict[R, list[bytes]] = {}
+        self._by_hash: dict[str, R] = {}
+        self._hashes: dict[R, list[str]] = {}
         self._waiting: dict[R, None] = {}
 
     def __len__(self) -> int:
@@ -44,10 +44,21 @@ class Lobby(Generic[R]):
         """A token for a session, beside the one before it."""
         token = secrets.token_urlsafe(TOKEN_BYTES)
         hashes = self._hashes.setdefault(session, [])
-        hashes.append(_hash(token))
+        hashes.append(hash_of(token))
         self._by_hash[hashes[-1]] = session
         self._forget_all_but(session, KEPT_TOKENS)
         return token
+
+    def came_by(self, session: R, token: str) -> None:
+        """Its client has this token, and none that was issued later: it may have to come by it again."""
+        for token_hash in self._hashes.pop(session, []):
+            self._by_hash.pop(token_hash, None)
+        self._hashes[session] = [hash_of(token)]
+        self._by_hash[hash_of(token)] = session
+
+    def hashes(self, session: R) -> tuple[str, ...]:
+        """By what it is found."""
+        return tuple(self._hashes.get(session, ()))
 
     def confirm(self, session: R) -> None:
         """Its client has the last token: those before it are used up."""
@@ -55,7 +66,7 @@ class Lobby(Generic[R]):
 
     def find(self, token: str) -> R | None:
         """Whose token it is."""
-        return self._by_hash.get(_hash(token))
+        return self._by_hash.get(hash_of(token))
 
     def wait(self, session: R) -> None:
         """Its client is gone."""
@@ -79,5 +90,6 @@ class Lobby(Generic[R]):
             del self._by_hash[hashes.pop(0)]
 
 
-def _hash(token: str) -> bytes:
-    return hashlib.sha256(token.encode(errors="replace")).digest()
+def hash_of(token: str) -> str:
+    """SHA-256 of a token, in hexadecimal."""
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()

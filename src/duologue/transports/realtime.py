@@ -2,15 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
 
+from duologue.core.commands import SetOptions
 from duologue.core.errors import ClientError
-from duologue.core.notices import Notice, ReplyEnded
+from duologue.core.notices import Committed, Notice, ReplyEnded, TranscriptGrew
 from duologue.core.turn import Floor
+from duologue.ports import Archive
+from duologue.session.keeping import REFRESH_S, Keeper
+from duologue.session.kept_items import Place
 from duologue.session.session import Session
 from duologue.session.watching import Watch
 from duologue.session.world import World
 from duologue.transports.admission import Visitor
+from duologue.transports.gate import Gate
 from duologue.transports.websocket import (
     GOING_AWAY,
     INTERNAL_ERROR,
@@ -40,12 +47,23 @@ HESITATION_S = 0.5
 """A client whose dialect its first message will tell may stay silent this long, until it is greeted after all."""
 
 
+FORERUNNERS = (Committed, TranscriptGrew)
+"""What is told of an item a moment before the item, or its transcript, is there to be stored: it waits for that."""
+
+
+def is_added(message: bytes) -> bool:
+    """It says that an item is there."""
+    return message.startswith(b'{"type":"conversation.item.added"')
+
+
 class RealtimeConnection:
     """Bytes to commands, notices to bytes. Owned by the socket; its session is a task of the reception's.
 
     Attributes:
         extension: the extension channel, somewhere within its dialect, where the client negotiated it.
         visitor: whose it is; leaves when the conversation is over.
+        about: what kind of session it is, for the store.
+        keeper: writes the session down, where it is kept.
     """
 
     def __init__(self, wire: Dialect, world: World, session_id: str) -> None:
@@ -53,6 +71,8 @@ class RealtimeConnection:
         self.session: Session | None = None
         self.extension: Extended | None = None
         self.visitor = Visitor()
+        self.about: Mapping[str, Any] = {}
+        self.keeper: Keeper | None = None
         self._wire = wire
         self._world = world
         self._id = session_id
@@ -60,6 +80,8 @@ class RealtimeConnection:
         self._gone = asyncio.Event()
         self._early: list[tuple[bool, bytes]] = []
         self._draining = False
+        self._gate: Gate | None = None
+        self._forerunners: list[bytes] = []
 
     @property
     def handler(self) -> Handler:
@@ -102,7 +124,10 @@ class RealtimeConnection:
     # --- the session's side ---
     def tell(self, notice: Notice) -> None:
         """See `ports.Listener`."""
-        self._send(self._wire.encode(notice))
+        if self.keeper is None:
+            self._send(self._wire.encode(notice))
+        else:
+            self._tell_what_is_kept(self.keeper, notice)
         if self.session is not None and self.session.watch is not None:
             self.session.watch.noticed(notice)
         if self._draining and isinstance(notice, ReplyEnded):
@@ -118,6 +143,55 @@ class RealtimeConnection:
         """See `ports.Listener`."""
         return self._socket.unsent() if self._socket is not None else 0
 
+    # --- what is kept of it: see `keeping.Owner` ---
+    @property
+    def key_name(self) -> str:
+        """Whose it is."""
+        return self.visitor.name
+
+    @property
+    def is_watched(self) -> bool:
+        """The client is told which words were heard."""
+        return self.extension is not None
+
+    def settings(self) -> Mapping[str, Any]:
+        """What it is made from."""
+        return {**self.about, **(self.extension.settings() if self.extension is not None else {})}
+
+    def token_hashes(self) -> tuple[str, ...]:
+        """It cannot be gone on with."""
+        return ()
+
+    def state(self) -> Mapping[str, Any]:
+        """So there is nothing to be known for that."""
+        return {}
+
+    def _tell_what_is_kept(self, keeper: Keeper, notice: Notice) -> None:
+        """A client that speaks the extension is told nothing that is not stored."""
+        messages = [*self._forerunners, *self._wire.encode(notice)]
+        if self._gate is not None and isinstance(notice, FORERUNNERS):
+            self._forerunners = messages
+            return
+        self._forerunners = []
+        self._await(keeper.noticed(notice, self._place_of(messages)))
+        self._send(messages)
+
+    def _place_of(self, messages: list[bytes]) -> Place:
+        """Where they will be among all messages."""
+        added = [n for n, data in enumerate(messages, 1) if is_added(data)]
+        before, count = self._numbered, len(messages)
+        return Place(before + (added[0] if added else count), before + count)
+
+    @property
+    def _numbered(self) -> int:
+        """Messages that were sent, or will be; counted where that matters."""
+        return 0
+
+    def _await(self, written: "asyncio.Future[None] | None") -> None:
+        """Say nothing more before this is stored."""
+        if written is not None and self._gate is not None:
+            self._gate.hold(written)
+
     # --- the conversation ---
     async def converse(self) -> None:
         """Hold the conversation until one side ends it."""
@@ -128,11 +202,16 @@ class RealtimeConnection:
                 try:
                     log.info("< %s: connected", self._id)
                     self._furnish(session)
+                    if self.keeper is not None:
+                        tasks.create_task(self._stay_active(self.keeper), name="active")
                     self._greet()
                     self._begin(session)
                     await self._until_over(session)
                 finally:
+                    is_over = self._is_over_for_good
                     session.close()
+                    if self.keeper is not None:
+                        self.keeper.close(for_good=is_over)
                     if session.watch is not None:
                         session.watch.close()
                     log.info("< %s: disconnected", self._id)
@@ -163,9 +242,30 @@ class RealtimeConnection:
             ended.cancel()
 
     def _furnish(self, session: Session) -> None:
-        """What the extension channel needs of a session, where it was negotiated."""
+        """What the extension channel needs of a session, where it was negotiated; and the store."""
         if self.extension is not None:
             session.watch = Watch(session, self._world.pacer)
+        if self._world.archive is not None:
+            self.keeper = self._hire(self._world.archive, session)
+            if self.extension is not None:
+                self._gate = Gate(self._id, self._store_is_late)
+
+    def _hire(self, archive: Archive, session: Session) -> Keeper:
+        return Keeper(archive, session, self)
+
+    def _store_is_late(self) -> None:
+        self._world.meters.counts["store_late"] += 1
+
+    @staticmethod
+    async def _stay_active(keeper: Keeper) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            keeper.refresh()
+
+    @property
+    def _is_over_for_good(self) -> bool:
+        """Nobody may go on with it; asked when it is over here."""
+        return True
 
     def _begin(self, session: Session) -> None:
         self.session = session
@@ -175,6 +275,8 @@ class RealtimeConnection:
 
     def _greet(self) -> None:
         greeting = list(self._wire.greet())
+        if self.keeper is not None:
+            self._await(self.keeper.write_session())
         self._send(greeting)
         if not greeting:
             loop = asyncio.get_running_loop()
@@ -211,8 +313,10 @@ class RealtimeConnection:
         for step in self._wire.receive(data):
             if isinstance(step, bytes):
                 self._send((step,))
-            else:
-                session.ask(step)
+                continue
+            session.ask(step)
+            if isinstance(step, SetOptions) and self.keeper is not None:
+                self._await(self.keeper.write_session())
 
     def _keep(self, data: bytes, *, binary: bool) -> None:
         if len(self._early) < MAX_EARLY:
@@ -221,13 +325,27 @@ class RealtimeConnection:
             self._close(POLICY_VIOLATION, "too much, too early")
 
     def _send(self, messages: Iterable[bytes]) -> None:
+        gate = self._gate
         for data in messages:
-            if self._socket is not None:
-                self._socket.send(data)
+            if gate is None or gate.is_open:
+                self._say(data)
+            else:
+                gate.put(partial(self._say, data), len(data))
+
+    def _say(self, data: bytes) -> None:
+        """The next message goes out."""
+        if self._socket is not None:
+            self._socket.send(data)
 
     def _close(self, code: int, reason: str) -> None:
-        if self._socket is not None:
-            self._socket.close(code, reason)
+        """After what waits to be said."""
+        if self._socket is None:
+            return
+        close = partial(self._socket.close, code, reason)
+        if self._gate is None:
+            close()
+        else:
+            self._gate.put(close, is_message=False)
 
 
 class _Over(Exception):

@@ -28,7 +28,8 @@ MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 answered; beyond this the connection is closed with 1009."""
 
 MAX_UNSENT_BYTES = 4 * 1024 * 1024
-"""What a client has not read, beyond what the kernel keeps: a minute of sound. Then it is given up."""
+"""What a client has not read, beyond what the kernel keeps: a minute of sound. When more is to be sent then, it is
+given up; one message that is larger makes nobody slow. A handler may have another bound: `max_unsent_bytes`."""
 
 PING_IDLE_S = 20.0
 """A peer that sends nothing for this long is asked for a sign of life, and given up after as long again."""
@@ -166,6 +167,7 @@ class _Listener(picows.WSListener):
 
     def __init__(self, handler: Handler, connections: set[Any]) -> None:
         self._handler = handler
+        self._max_unsent = getattr(handler, "max_unsent_bytes", MAX_UNSENT_BYTES)
         self._connections = connections
         self._transport: Any = None
         self._fragments = bytearray()
@@ -219,12 +221,13 @@ class _Listener(picows.WSListener):
     def send(self, data: bytes) -> None:
         if self._transport is None:
             return
-        kind = picows.WSMsgType.BINARY if type(data) is Binary else picows.WSMsgType.TEXT
-        self._transport.send(kind, data)
-        if self._is_slow and self.unsent() > MAX_UNSENT_BYTES:
+        if self._is_slow and self.unsent() > self._max_unsent:
             log.warning("! a client reads too slowly, %d bytes are unsent: closed", self.unsent())
             transport, self._transport = self._transport, None
             transport.disconnect(graceful=False)
+            return
+        kind = picows.WSMsgType.BINARY if type(data) is Binary else picows.WSMsgType.TEXT
+        self._transport.send(kind, data)
 
     def close(self, code: int, reason: str = "") -> None:
         if self._transport is not None:
