@@ -207,7 +207,10 @@ def test_even_without_settings_it_is_an_ephemeral_key(house: House) -> None:
 def test_what_starts_a_session() -> None:
     assert kind_of("POST", "/v1/realtime/calls") == "session"
     assert kind_of("POST", "/v1/realtime") == "session"
+    assert kind_of("POST", "/api/v1/audio-streaming/sessions") == "stream"
     for method, path in (
+        ("GET", "/api/v1/audio-streaming/sessions"),
+        ("POST", "/api/v1/audio-streaming/sessions/x/audio"),
         ("GET", "/v1/realtime/calls"),
         ("POST", "/v1/realtime/calls/x/hangup"),
         ("POST", "/v1/realtime/client_secrets"),
@@ -230,6 +233,23 @@ def test_a_server_that_asks_for_no_key_makes_ephemeral_ones_too(tmp_path: Path) 
     file.add("web")  # from here on a key is needed
     assert code(guard, **headers) == "invalid_api_key"
     assert code(guard) == "missing_api_key"
+
+
+def test_a_visit_is_no_session_and_ends_with_its_key(tmp_path: Path) -> None:
+    house = House(tmp_path, max_sessions=1)
+    stream = house.enter(house.key, "stream")
+    ended = []
+    visits = [house.enter(house.key, "visit") for _ in range(2)]
+    for visit in visits:
+        visit.on_revoked(lambda: ended.append(1))
+    visits.pop().leave()
+    assert house.refused(house.key, "stream") == (429, "session_limit_reached")
+    stream.leave()
+    house.enter(house.key, "stream")
+    assert house.refused(house.mint({}), "visit") == (403, "ephemeral_key_not_allowed")
+    house.file.revoke("web")
+    house.guard.refresh()
+    assert ended == [1]
 
 
 # --- limits ---

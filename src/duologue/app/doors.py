@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from duologue.server.auth import Admission, Denied, Guard
+from duologue.server.auth import Admission, Denied, Guard, Kind
 from duologue.server.client_secrets import ClientSecrets
 from duologue.server.keys import KeyBook
 from duologue.server.limits import Limits
@@ -49,9 +49,9 @@ def effective_session(settings: Settings, session: dict[str, Any]) -> dict[str, 
     return document.json
 
 
-def authorise(guard: Guard, request: UpgradeRequest) -> Visitor | Rejection:
+def authorise(guard: Guard, request: UpgradeRequest, kind: Kind = "session") -> Visitor | Rejection:
     """Let a WebSocket in, or say why not."""
-    admission = guard.admit(request.headers, request.peer, "session")
+    admission = guard.admit(request.headers, request.peer, kind)
     if isinstance(admission, Denied):
         return Rejection(
             admission.status, admission.code, admission.message, admission.retry_after_s

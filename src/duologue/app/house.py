@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from duologue.app import doors, memory, names, parts
+from duologue.app import doors, memory, names, parts, streaming
 from duologue.app.doors import wall_ms
 from duologue.app.parts import Part, load_here, log
 from duologue.core.capabilities import Role
 from duologue.core.errors import EngineError, SetupError
-from duologue.engines import registry
+from duologue.engines import languages, registry
 from duologue.engines.chain import Link
 from duologue.engines.remote import keys
 from duologue.engines.resilient import ResilientPool
@@ -30,9 +30,16 @@ from duologue.session.hearing import Hearing
 from duologue.session.journal import Journal
 from duologue.session.meters import Meters
 from duologue.session.pacer import Pacer
+from duologue.session.streaming.desk import StreamDesk
 from duologue.session.world import World
-from duologue.settings import Settings, listed, visible_gpus
+from duologue.settings import Settings, data_home, listed, visible_gpus
+from duologue.store.archive import Store
+from duologue.store.nothing import NoArchive
+from duologue.store.opening import open_archive
+from duologue.store.retention import DAY_S, Housekeeper, Retention
 from duologue.transports.reception import Reception
+from duologue.transports.streaming import PATH as STREAM_PATH
+from duologue.transports.streaming import StreamDoor
 from duologue.transports.webrtc import Switchboard
 
 FIRST_TURN_AGAIN_S = 0.5
@@ -64,6 +71,9 @@ class House:
     resilient: ResilientPool
     mcp_servers: McpServers
     watcher: Watcher
+    store: Store
+    streams: StreamDesk
+    stream_door: StreamDoor
     ready_after_s: float = 0.0
     first_turn: str = ""
     _began: float = field(default_factory=time.monotonic)
@@ -77,6 +87,8 @@ class House:
             EngineError: a role has no engine that works here.
         """
         async with AsyncExitStack() as stack:
+            await self.store.start()
+            stack.push_async_callback(self.store.aclose)
             for part in self.parts:
                 if part.pool is not None:
                     await stack.enter_async_context(part.pool)
@@ -84,19 +96,23 @@ class House:
                 tasks.create_task(self.world.pacer.run(), name="pacer")
                 tasks.create_task(self.reception.run(), name="reception")
                 tasks.create_task(self.guard.watch(), name="keys")
+                tasks.create_task(self.streams.run(), name="streams")
+                tasks.create_task(self.stream_door.run(), name="stream-door")
+                tasks.create_task(self._housekeeper().run(), name="store")
                 tasks.create_task(self.resilient.run(), name="engine-trials")
                 try:
                     await self._load()
                     tasks.create_task(self.watcher.run(), name="memory")
                     await self._hold_first_turn()
-                    self.reception.is_open = True
+                    await self.reception.remember()
+                    self.reception.is_open = self.streams.is_open = True
                     self.ready_after_s = time.monotonic() - self._began
                     on_ready()
                     if afterwards is not None:
                         await afterwards()
                     await asyncio.Event().wait()
                 finally:
-                    self.reception.is_open = False
+                    self.reception.is_open = self.streams.is_open = False
                     self.world.hearing.close()
                     for part in self.parts:
                         await part.close()
@@ -138,6 +154,13 @@ class House:
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, FIRST_TURN_AGAIN_MOST_S)
 
+    def _housekeeper(self) -> Housekeeper:
+        settings = self.settings
+        retention = Retention(
+            settings.recording_days * DAY_S or None, settings.store_days * DAY_S or None
+        )
+        return Housekeeper(self.store, retention, time.time)
+
     def _has_other(self, failed: Part) -> bool:
         """Another may do the same, and is not known to fail."""
         others = [p for p in self.parts if p is not failed]
@@ -172,6 +195,11 @@ class House:
             is_ready=lambda: self.reception.is_open,
             clock=wall_ms,
         )
+
+    def stt_device(self) -> str:
+        """Where the preferred recogniser runs."""
+        links = self.chains[Role.STT]
+        return "cuda" if links and "@cuda" in links[0].name else "cpu"
 
     def voices(self) -> tuple[str, ...]:
         """Those that the preferred voice engine knows by name."""
@@ -214,7 +242,12 @@ def build(settings: Settings) -> House:
         lead_ms=settings.lead_ms,
         tool_servers=mcp_servers,
         turn_end=turn_end.engine if turn_end is not None else None,
+        lacking=lambda role, language: languages.lacking(
+            role, language, [link.pool.capabilities for link in chains[role]]
+        ),
     )
+    store = open_archive(settings.database_url, data_home())
+    world.archive = None if isinstance(store, NoArchive) else store
     guard = doors.guard(settings)
     reception = Reception(
         world,
@@ -223,6 +256,9 @@ def build(settings: Settings) -> House:
         max_sessions=settings.max_sessions,
     )
     switchboard = Switchboard(reception)
+    streams = streaming.desk(settings, world, chains, store)
+    stream_door = StreamDoor(streams, lambda request: doors.authorise(guard, request, "visit"))
+    reception.doors[STREAM_PATH] = stream_door.accept
     return House(
         settings,
         world,
@@ -235,6 +271,9 @@ def build(settings: Settings) -> House:
         resilient,
         mcp_servers,
         Watcher(lambda: memory.in_use(engines), visible_gpus()),
+        store,
+        streams,
+        stream_door,
     )
 
 

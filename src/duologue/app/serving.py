@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import msgspec
 import uvicorn
 
-from duologue.app import doors
+from duologue.app import doors, streaming
 from duologue.app.house import House, build
 from duologue.core.errors import DuologueError, first_of
 from duologue.memory import watch
@@ -17,6 +17,7 @@ from duologue.server.api import Facade, create_api
 from duologue.server.door import admission_of
 from duologue.server.listening import certificate_and_key, listen, shown
 from duologue.server.metrics import Gauges, Metrics
+from duologue.server.streaming_facade import StreamFacade
 from duologue.settings import Settings, data_home
 from duologue.transports.realtime import DRAIN_S
 from duologue.transports.websocket import upgrade_protocol
@@ -41,6 +42,7 @@ async def serve(
     listening = listen(settings.host, settings.port)
     server = _Server(_uvicorn_config(settings, house))
     house.switchboard.connections = server.server_state.connections  # drained like the sockets
+    house.stream_door.connections = server.server_state.connections
     scheme = "https" if settings.tls else "http"
     address = f"{scheme}://{shown(settings.host)}:{listening.getsockname()[1]}"
     loop = asyncio.get_running_loop()
@@ -124,4 +126,12 @@ def _facade(settings: Settings, house: House) -> Facade:
         calls=house.switchboard,
         visitor_of=lambda request: doors.visitor(admission_of(request)),
         effective_session=lambda session: doors.effective_session(settings, session),
+        streaming=StreamFacade(
+            desk=house.streams,
+            door=house.stream_door,
+            visitor_of=lambda request: doors.visitor(admission_of(request)),
+            engines=house.engine_states,
+            device=house.stt_device,
+            defaults=streaming.default_options(settings),
+        ),
     )

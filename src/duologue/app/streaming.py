@@ -28,6 +28,7 @@ def desk(
         workers=Workers(settings.num_workers, world.clock),
         cache=SpokenCache(),
         clock=world.clock,
+        meters=world.meters,
         voice_engine=lambda: next((link.name for link in chains[Role.TTS] if not link.rests), ""),
         context_tokens=world.context_tokens,
     )

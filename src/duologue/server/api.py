@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from duologue import __version__
 from duologue.server import unmute_api
+from duologue.server.answers import GUARDED, answers, document, text
 from duologue.server.audio.desk import AudioDesk
 from duologue.server.audio.refusals import install_errors
 from duologue.server.audio.routes import routes as audio_routes
@@ -23,6 +24,8 @@ from duologue.server.door import Doorkeeper, denial
 from duologue.server.engine_state import EngineState
 from duologue.server.metrics import CONTENT_TYPE, Metrics
 from duologue.server.secrets_api import Effective, client_secret_routes
+from duologue.server.streaming_api import stream_routes
+from duologue.server.streaming_facade import StreamFacade
 from duologue.session.meters import Meters
 from duologue.transports.webrtc import Switchboard
 
@@ -82,12 +85,6 @@ class Turns(BaseModel):
     turns: list[dict[str, Any]]
 
 
-class ErrorBody(BaseModel):
-    """An error in OpenAI's form."""
-
-    error: dict[str, Any]
-
-
 @dataclass(frozen=True, slots=True)
 class Facade:
     """What the routes read.
@@ -96,6 +93,7 @@ class Facade:
         engines: their states, as they are now.
         first_turn: why it keeps failing; empty if it does not.
         models: names that `/v1/models` lists.
+        streaming: the session API's side; None where it is not served.
     """
 
     guard: Guard
@@ -111,13 +109,7 @@ class Facade:
     voices: Callable[[], Sequence[str]] = tuple
     first_turn: Callable[[], str] = str
     memory: Callable[[], dict[str, Any]] = dict
-
-
-_DENIALS: dict[int | str, dict[str, Any]] = {
-    401: {"model": ErrorBody},
-    403: {"model": ErrorBody},
-    429: {"model": ErrorBody},
-}
+    streaming: StreamFacade | None = None
 
 
 def create_api(facade: Facade) -> FastAPI:
@@ -155,7 +147,10 @@ def create_api(facade: Facade) -> FastAPI:
     api.include_router(audio_routes(facade.audio))
     api.include_router(call_routes(facade.calls, facade.visitor_of))
     api.include_router(unmute_api.routes(unmute_api.Desk(facade.voices)))
+    if facade.streaming is not None:
+        api.include_router(stream_routes(facade.streaming))
     install_errors(api)
+    document(api)
     return api
 
 
@@ -194,7 +189,7 @@ def _health_routes(facade: Facade) -> APIRouter:
 
 
 def _model_routes(facade: Facade) -> APIRouter:
-    routes = APIRouter(tags=["models"], responses=_DENIALS)
+    routes = APIRouter(tags=["models"], responses=answers(*GUARDED))
     started = int(time.time())
 
     @routes.get("/v1/models")
@@ -202,9 +197,7 @@ def _model_routes(facade: Facade) -> APIRouter:
         """Names that a client may ask for; whichever it asks for, the loaded engines answer."""
         return Models(data=[Model(id=name, created=started) for name in facade.models()])
 
-    @routes.get(
-        "/v1/models/{model_id}", response_model=Model, responses={404: {"model": ErrorBody}}
-    )
+    @routes.get("/v1/models/{model_id}", response_model=Model, responses=answers(404))
     async def model(model_id: str) -> Model | Response:
         """One of them."""
         if model_id in facade.models():
@@ -216,15 +209,15 @@ def _model_routes(facade: Facade) -> APIRouter:
 
 
 def _insight_routes(facade: Facade) -> APIRouter:
-    routes = APIRouter(tags=["insight"], responses=_DENIALS)
+    routes = APIRouter(tags=["insight"], responses=answers(*GUARDED))
 
-    @routes.get("/v1/turns")
+    @routes.get("/v1/turns", responses=answers(400))
     async def turns(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Turns:
         """The waterfall of each of the latest turns, with the reason of every decision."""
         latest = list(facade.meters.turns)[-limit:]
         return Turns(turns=[turn.as_dict() for turn in reversed(latest)])
 
-    @routes.get("/metrics", response_class=Response)
+    @routes.get("/metrics", response_class=Response, responses=answers(good=text(CONTENT_TYPE)))
     async def metrics() -> Response:
         """For Prometheus."""
         return Response(facade.metrics.text(), media_type=CONTENT_TYPE)

@@ -30,16 +30,20 @@ KEY_PROTOCOL = "openai-insecure-api-key."
 WATCH_S = 2.0
 """How soon a revoked key's sessions end; at the door it opens nothing from the next request on."""
 
-Kind = Literal["session", "request"]
-"""What is asked for: the start of a conversation (which ephemeral keys may ask for too), or anything else."""
+Kind = Literal["session", "stream", "visit", "request"]
+"""What is asked for: the start of a conversation (which ephemeral keys may ask for too), that of a session of the
+plain session API, a connection to one (which is counted once, however many come), or anything else."""
 
 _SESSION_STARTS = {("POST", "/v1/realtime"), ("POST", "/v1/realtime/calls")}
+_STREAM_STARTS = {("POST", "/api/v1/audio-streaming/sessions")}
 _LOCAL_SUFFIXES = (".local", ".lan", ".home.arpa", ".internal", ".localhost")
 _NOBODY = Key(name="", sha256="", created_at=0)
 
 
 def kind_of(method: str, path: str) -> Kind:
-    """What an HTTP request asks for; a WebSocket is always a session."""
+    """What an HTTP request asks for; what a WebSocket does, its door knows."""
+    if (method, path) in _STREAM_STARTS:
+        return "stream"
     return "session" if (method, path) in _SESSION_STARTS else "request"
 
 
@@ -144,7 +148,7 @@ class Guard:
             peer: the address that the connection comes from.
 
         Returns:
-            An admission, whose `leave` must be called at the end of a session; or why not.
+            An admission, whose `leave` must be called at the end of a session or a visit; or why not.
         """
         self.refresh()
         if (denied := self._check_origin(headers)) is not None:
@@ -153,7 +157,7 @@ class Guard:
         if isinstance(known, Denied):
             return known
         key, session = known
-        if session is not None and kind == "request":
+        if session is not None and kind != "session":
             message = "An ephemeral key opens Realtime sessions, and nothing else."
             return Denied(403, "ephemeral_key_not_allowed", message)
         return self._enter(key, session, kind)
@@ -220,21 +224,23 @@ class Guard:
     def _enter(self, key: Key, session: dict[str, Any] | None, kind: Kind) -> Admission | Denied:
         limits, account = self._limits_of(key), self._accounts.setdefault(key.name, Account())
         began_ms = int(self._clock_ms())
-        is_session = kind == "session"
+        is_session = kind in ("session", "stream")
         full = account.enter(limits, began_ms, is_session=is_session)
         if full is not None:
             return denied_by(full)
 
         def leave(admission: Admission) -> None:
             self._here.discard(admission)
-            account.leave(int(self._clock_ms()) - began_ms)
+            if is_session:
+                account.leave(int(self._clock_ms()) - began_ms)
             self._close_account(key.name)
 
         def rate_limits() -> list[dict[str, Any]]:
             return account.rate_limits(limits, int(self._clock_ms()))
 
-        admission = Admission(key, session, rate_limits, leave if is_session else None)
-        if is_session:
+        stays = kind != "request"
+        admission = Admission(key, session, rate_limits, leave if stays else None)
+        if stays:
             self._here.add(admission)
         return admission
 

@@ -11,6 +11,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from duologue.core.errors import MalformedEvent
 from duologue.server import bodies
+from duologue.server.answers import GUARDED, answers
 from duologue.server.door import refusal
 from duologue.transports.admission import Visitor
 from duologue.transports.webrtc import Switchboard
@@ -31,7 +32,8 @@ VisitorOf = Callable[[Request], Visitor]
 
 def call_routes(switchboard: Switchboard, visitor_of: VisitorOf) -> APIRouter:
     """The routes; they stand behind the `Doorkeeper`."""
-    routes = APIRouter(tags=["calls"])
+    routes = APIRouter(tags=["calls"], responses=answers(*GUARDED))
+    refusals = answers(400, 413, 415, 501)
 
     async def begin(request: Request, dialect: str) -> Response:
         try:
@@ -48,17 +50,19 @@ def call_routes(switchboard: Switchboard, visitor_of: VisitorOf) -> APIRouter:
         location = f"/v1/realtime/calls/{call.id}"
         return Response(call.answer.result(), 201, {"Location": location}, SDP)
 
-    @routes.post("/v1/realtime/calls", status_code=201, openapi_extra=_described())
+    @routes.post(
+        "/v1/realtime/calls", status_code=201, responses=refusals, openapi_extra=_described()
+    )
     async def create(request: Request) -> Response:
         """Begin a call: its events go over the data channel `oai-events`, its sound over the audio tracks."""
         return await begin(request, GA)
 
-    @routes.post("/v1/realtime", status_code=201, openapi_extra=_described())
+    @routes.post("/v1/realtime", status_code=201, responses=refusals, openapi_extra=_described())
     async def create_beta(request: Request) -> Response:
         """The same in the protocol's beta, whose address this is."""
         return await begin(request, BETA)
 
-    @routes.post("/v1/realtime/calls/{call_id}/hangup")
+    @routes.post("/v1/realtime/calls/{call_id}/hangup", responses=answers(404))
     async def hang_up(call_id: str, request: Request) -> Response:
         """End a call."""
         if switchboard.hang_up(call_id, visitor_of(request).name):

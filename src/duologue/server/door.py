@@ -8,6 +8,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from duologue.server.auth import Admission, Denied, Guard, kind_of
 
+SESSION_API = "/api/"
+"""Below it is the plain session API."""
+
 
 class Doorkeeper:
     """The middleware. Routes find who asks by `admission_of`.
@@ -35,7 +38,7 @@ class Doorkeeper:
         kind = kind_of(scope["method"], scope["path"])  # not the URL: that takes in the Host header
         admission = self._guard.admit(dict(request.headers), peer, kind)
         if isinstance(admission, Denied):
-            await denial(admission)(scope, receive, send)
+            await denial(admission, scope["path"])(scope, receive, send)
             return
         request.state.admission = admission
         status = 500
@@ -59,9 +62,11 @@ def admission_of(request: Request) -> Admission:
     return admission
 
 
-def denial(denied: Denied) -> JSONResponse:
+def denial(denied: Denied, path: str = "") -> JSONResponse:
     """A refusal at the door."""
-    return refusal(denied.status, denied.code, denied.message, retry_after_s=denied.retry_after_s)
+    return refusal(
+        denied.status, denied.code, denied.message, retry_after_s=denied.retry_after_s, path=path
+    )
 
 
 def refusal(
@@ -71,11 +76,17 @@ def refusal(
     *,
     param: str | None = None,
     retry_after_s: int | None = None,
+    path: str = "",
 ) -> JSONResponse:
-    """A refusal in OpenAI's form."""
+    """A refusal in OpenAI's form.
+
+    Args:
+        path: where it was asked; clients of the session API look for `success` and `detail`, too.
+    """
     kind = "invalid_request_error" if status < 500 else "server_error"
     error = {"message": message, "type": kind, "param": param, "code": code}
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)
-    return JSONResponse({"error": error}, status, headers)
+    also = {"success": False, "detail": message} if path.startswith(SESSION_API) else {}
+    return JSONResponse({"error": error, **also}, status, headers)

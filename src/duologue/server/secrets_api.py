@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 
 from duologue.core.errors import MalformedEvent
 from duologue.server import bodies
+from duologue.server.answers import GUARDED, answers
 from duologue.server.auth import denied_by
 from duologue.server.client_secrets import (
     DEFAULT_LIFETIME_S,
@@ -41,7 +42,7 @@ _NOT_STORED = {"Cache-Control": "no-store"}
 
 def client_secret_routes(secrets: ClientSecrets, effective: Effective) -> APIRouter:
     """The routes; they stand behind the `Doorkeeper`, which keeps ephemeral keys out."""
-    routes = APIRouter(tags=["ephemeral keys"])
+    routes = APIRouter(tags=["ephemeral keys"], responses=answers(400, 413, *GUARDED))
 
     def mint(request: Request, session: dict[str, Any], lifetime_s: int) -> Minted | Response:
         minted = secrets.mint(admission_of(request).key, session, lifetime_s)

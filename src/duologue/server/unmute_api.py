@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
+from duologue.server.answers import GUARDED, answers
 from duologue.server.door import refusal
 
 DEFAULT_VOICE = "default"
@@ -47,7 +48,7 @@ class Desk:
 
 def routes(desk: Desk) -> APIRouter:
     """The routes."""
-    router = APIRouter(tags=["unmute"])
+    router = APIRouter(tags=["unmute"], responses=answers(*GUARDED))
 
     @router.get("/v1/voices")
     async def voices() -> list[Voice]:
@@ -55,7 +56,7 @@ def routes(desk: Desk) -> APIRouter:
         names = list(dict.fromkeys([*desk.voices()])) or [DEFAULT_VOICE]
         return [Voice(name=name, source=VoiceSource(path_on_server=name)) for name in names]
 
-    @router.post("/v1/voices", responses={501: {"description": "no engine here clones voices"}})
+    @router.post("/v1/voices", status_code=501, responses=answers(501))
     async def clone() -> Response:
         """Make a voice from a recording: no engine that is loaded can."""
         message = (
