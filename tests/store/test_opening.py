@@ -7,7 +7,7 @@ import pytest
 from duologue.core.errors import SetupError
 from duologue.store.archive import DatabaseArchive, Store
 from duologue.store.nothing import NoArchive
-from duologue.store.opening import open_archive
+from duologue.store.opening import open_archive, place_of
 from tests.store.records import a_session, an_item
 
 
@@ -21,6 +21,18 @@ async def _used(store: Store) -> int:
     found = len(await store.items("s"))
     await store.aclose()
     return found
+
+
+def test_where_it_is_can_be_told_without_a_password(tmp_path: Path) -> None:
+    urls = ("", "off", "memory", "postgresql://me:secret@db/x", "sqlite:////var/d.db")
+    places = [place_of(url, tmp_path) for url in urls]
+    assert places == [
+        str(tmp_path / "duologue.db"),
+        "",
+        "memory, until it stops",
+        "PostgreSQL",
+        "/var/d.db",
+    ]
 
 
 async def test_nothing_said_is_a_file_in_the_default_folder(tmp_path: Path) -> None:

@@ -69,6 +69,12 @@ def parser() -> argparse.ArgumentParser:
         "--mcp-servers", metavar="URL,…", help="MCP servers that clients may name; * for any (none)"
     )
     p.add_argument("--journal-dir", help="write each session's journal here (holds what was said)")
+    p.add_argument(
+        "--database-url", metavar="URL", help="where conversations are kept; off: nowhere (SQLite)"
+    )
+    p.add_argument("--num-workers", type=int, help="of streaming sessions, a kind (2)")
+    p.add_argument("--chunk-duration", type=float, metavar="S", help="of their windows (2.0)")
+    p.add_argument("--overlap-duration", type=float, metavar="S", help="of those (0.5)")
     p.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     return p
 
@@ -122,6 +128,9 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
 
 def _banner(house: "House", address: str) -> None:
     """What one sees when it is ready: where, what it hears and speaks with, and how to get better."""
+    from duologue.settings import data_home
+    from duologue.store.opening import place_of
+
     lines = [f"Duologue {__version__} is ready after {house.ready_after_s:.1f} s: {address}"]
     verbs = {"stt": "hears with", "llm": "thinks with", "tts": "speaks with"}
     seen = set()
@@ -137,6 +146,12 @@ def _banner(house: "House", address: str) -> None:
             "  conversation-grade hearing: make setup EXTRAS=whisper, .venv/bin/duologue models pull base, "
             "then --stt whisper:base,pocketsphinx (README: Better ears)"
         )
+    kept = place_of(house.settings.database_url, data_home())
+    lines.append(
+        f"  keeps what is said in {kept} (--database-url off: nowhere)"
+        if kept
+        else "  keeps nothing"
+    )
     lines.append(f"  Realtime API: {address.replace('http', 'ws', 1)}/v1/realtime   Ctrl-C ends it")
     print("\n".join(lines), flush=True)
 

@@ -46,6 +46,18 @@ def open_archive(url: str, default_folder: Path) -> Store:
     )
 
 
+def place_of(url: str, default_folder: Path) -> str:
+    """Where that store is, for a person; empty where nothing is kept. Never a password."""
+    url = url.strip()
+    if url in OFF:
+        return ""
+    if url == "memory":
+        return "memory, until it stops"
+    if url.partition(":")[0] in _POSTGRES:
+        return "PostgreSQL"
+    return str(_sqlite_path(url) or default_folder / FILE)
+
+
 def _sqlite_path(url: str) -> Path | None:
     """As SQLAlchemy and others read it: what follows the third slash; a fourth makes it absolute."""
     try:
