@@ -10,6 +10,7 @@ from duologue.core.streaming import (
     AudioChunk,
     Configure,
     Configured,
+    GapMarked,
     PlayedSoFar,
     Renew,
     Renewed,
@@ -176,6 +177,7 @@ async def test_sessions_are_renewed_ended_erased_and_counted() -> None:
         seat.ask(Renew())
         assert ear.of(Renewed)[0].expires_s == stage.wall.now + 3_600
         stage.later(1_801)
+        await stage.judged()
         assert second.ended in ("too_long", "idle")
         assert first.ended is None
         for wrong in ((first.id, "bob"), ("ss_none", "ann")):
@@ -227,3 +229,18 @@ async def test_a_long_conversation_is_shown_as_a_summary_and_its_latest_turns() 
         assert "Noted: bees." in answers[-1].options.instructions
         assert "Number 29" in str(answers[-1].items[-1])
         assert len(await stage.archive.items(session.id)) == 60
+
+
+async def test_what_was_sent_last_is_transcribed_before_a_session_ends() -> None:
+    async with stream_stage(stt=FakeStt("stt_ms=60")) as stage:
+        session, _ = await stage.desk.create("", StreamOptions())
+        ear = Ear()
+        seat = await session.join(ear)
+        seat.ask(AudioChunk(loud(400), 0, format="pcm16"))
+        seat.ask(AudioChunk(loud(300), 2, format="pcm16"))  # the one before will not come any more
+        await stage.desk.end(session.id, "")
+        kinds = [type(n) for n in ear.told if isinstance(n, Transcribed | GapMarked | StreamEnded)]
+        assert kinds == [GapMarked, Transcribed, Transcribed, StreamEnded]
+        seat.ask(AudioChunk(loud(300), 3, format="pcm16"))
+        assert isinstance(ear.told[-1], StreamEnded)
+        assert len(await stage.archive.items(session.id)) == 3

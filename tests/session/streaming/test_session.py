@@ -169,9 +169,11 @@ async def test_sessions_end_when_they_are_idle_or_too_long() -> None:
         idle, _ = await stage.desk.create("", StreamOptions())
         for _ in range(3):
             stage.later(1_800)
+            await stage.judged()
         assert idle.ended == "too_long"
         session, _ = await stage.desk.create("", StreamOptions())
         stage.later(3_601)
+        await stage.judged()
         assert session.ended in ("idle", "too_long")
         with pytest.raises(StateConflict) as caught:
             await stage.desk.find(session.id, "")

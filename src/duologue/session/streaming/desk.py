@@ -52,6 +52,7 @@ class StreamDesk:
         self.shared = shared
         self._sessions: dict[str, StreamSession] = {}
         self._being_found: dict[str, asyncio.Event] = {}
+        self._ending: set[str] = set()
         self._total = 0
         self._tasks: asyncio.TaskGroup | None = None
         self._owners: dict[str, asyncio.Task[None]] = {}
@@ -72,8 +73,10 @@ class StreamDesk:
     def tick(self, now_ms: float) -> None:
         """Time passes."""
         for session in list(self._sessions.values()):
-            if (why := session.tick(now_ms)) is not None:
-                self._over(session, why)
+            why = session.tick(now_ms)
+            if why is not None and session.id not in self._ending and self._tasks is not None:
+                self._ending.add(session.id)
+                self._tasks.create_task(self._wind_up(session, why), name=f"{session.id}-ending")
 
     # --- sessions ---
     async def create(self, owner: str, options: StreamOptions) -> tuple[StreamSession, str]:
@@ -118,12 +121,12 @@ class StreamDesk:
         return [session for session in self._sessions.values() if session.owner == owner]
 
     async def end(self, session_id: str, owner: str) -> None:
-        """End a session for good; the store keeps it.
+        """End a session for good, once what it was sent is transcribed; the store keeps it.
 
         Raises:
             StateConflict: there is none, or it is over.
         """
-        self._over(await self.find(session_id, owner), "deleted")
+        await self._wind_up(await self.find(session_id, owner), "deleted")
 
     async def erase(self, session_id: str, owner: str) -> None:
         """End it, and have the store forget it.
@@ -221,7 +224,12 @@ class StreamDesk:
             self.shared.meters.counts["sessions_failed"] += 1
             self._over(session, "failed")
 
+    async def _wind_up(self, session: StreamSession, why: Why) -> None:
+        await session.wind_up()
+        self._over(session, why)
+
     def _over(self, session: StreamSession, why: Why) -> None:
+        self._ending.discard(session.id)
         if self._sessions.pop(session.id, None) is None:
             return
         session.end(why)

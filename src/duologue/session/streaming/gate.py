@@ -70,6 +70,11 @@ class Gate:
         return self._waiting_bytes + len(self._rest) + len(self._pad) * WINDOW_BYTES
 
     @property
+    def is_waiting(self) -> bool:
+        """Something is not judged yet."""
+        return bool(self._waiting)
+
+    @property
     def position(self) -> int:
         """Up to where all is passed on, or left out."""
         return self._position

@@ -170,6 +170,10 @@ class Intake:
         if self._order.deadline_ms is not None and now_ms >= self._order.deadline_ms:
             self._add(self._order.expire(now_ms))
 
+    def finish(self) -> None:
+        """Wait for nothing that is missing."""
+        self._add(self._order.flush())
+
     def reset(self) -> None:
         """Forget what waits, and count from 0 again."""
         self._queue.clear()

@@ -15,7 +15,6 @@ from duologue.core.errors import (
     AtCapacity,
     ClientError,
     DuologueError,
-    MalformedEvent,
     StateConflict,
 )
 from duologue.core.records import ItemRecord
@@ -23,13 +22,10 @@ from duologue.core.streaming import (
     AskStats,
     AudioChunk,
     ChunkReceived,
-    ChunksMissing,
     Configure,
     Configured,
-    GapMarked,
     Joined,
     Lasting,
-    Partial,
     Ping,
     PlayedSoFar,
     Pong,
@@ -47,17 +43,21 @@ from duologue.core.streaming import (
     StreamProblem,
     StreamStats,
     TextRequest,
-    Transcribed,
 )
-from duologue.session.streaming import transcript as listening_side
 from duologue.session.streaming.our_side import OurSide
 from duologue.session.streaming.seats import Seat, Seats, Tell
 from duologue.session.streaming.shared import Restored, Shared
 from duologue.session.streaming.shelf import Shelf, record_of
 from duologue.session.streaming.standing import Standing
-from duologue.session.streaming.transcript import Place, Transcript
+from duologue.session.streaming.their_side import TheirSide
+from duologue.session.streaming.transcript import Place
 
 log = logging.getLogger("duologue.streaming")
+
+WIND_UP_S = 10.0
+"""How long what came last may still take when a session ends: some windows, behind those of others."""
+
+LOOK_S = 0.02
 
 Why = Literal["deleted", "idle", "too_long", "server", "failed"]
 
@@ -99,8 +99,8 @@ class StreamSession:
             self._ours.history.restore(restored.items)
         self._shelf = Shelf(shared.archive, session_id, self._seats.tell, number)
         self._was_here = restored is not None
-        self._has_said = False
-        self._transcript = Transcript(shared, session_id, options, self, self.standing.stored)
+        self._theirs = TheirSide(self, shared, self._ours, lambda: self._shelf.is_full)
+        self._transcript = self._theirs.transcript
 
     # --- coming and going ---
     async def join(self, tell: Tell, *, token: str = "", after: int | None = None) -> Seat:
@@ -167,6 +167,17 @@ class StreamSession:
         finally:
             self._transcript.close()
 
+    async def wind_up(self) -> None:
+        """Take no more sound, and wait until what came is transcribed, `WIND_UP_S` at most."""
+        self._theirs.is_closing = True
+        self._transcript.finish()
+        waited_s = 0.0
+        while (
+            not (self._transcript.is_idle and not self._shelf.is_waiting) and waited_s < WIND_UP_S
+        ):
+            await asyncio.sleep(LOOK_S)
+            waited_s += LOOK_S
+
     def end(self, why: Why) -> None:
         """It is over. Where the server goes down, nobody is told: it can be brought back."""
         if self.ended is not None:
@@ -200,7 +211,8 @@ class StreamSession:
             ClientError: it cannot be served.
             AtCapacity: there is no room for it now.
         """
-        return self._take(chunk)
+        self.standing.touch()
+        return self._theirs.take(chunk)
 
     async def ask_text(self, request: TextRequest) -> SpeechQueued:
         """A text to be said or answered.
@@ -227,7 +239,7 @@ class StreamSession:
     def _do(self, command: StreamCommand, tell: Tell) -> None:
         match command:
             case AudioChunk():
-                tell(self._take(command))
+                tell(self._theirs.take(command))
             case TextRequest():
                 self._seats.tell(self._ours.say(command))
             case AskStats():
@@ -268,7 +280,7 @@ class StreamSession:
             pending_transcriptions=transcript.pending,
             pending_responses=self._ours.replies.pending,
             received=transcript.received,
-            committed=self._committed,
+            committed=self._theirs.committed,
             last_number=self._shelf.told,
             heard_s=transcript.heard_s,
             more={"listeners": len(self._seats), "held_bytes": self.held_bytes},
@@ -283,88 +295,6 @@ class StreamSession:
             + self._shelf.held_bytes
             + self._ours.recorder.held_bytes
         )
-
-    # --- the user's side ---
-    def _take(self, chunk: AudioChunk) -> ChunkReceived:
-        self.standing.touch()
-        bounds = self._shared.bounds
-        if len(chunk.data) > bounds.chunk_bytes:
-            raise MalformedEvent(
-                "chunk_too_large",
-                f"A chunk may have {bounds.chunk_bytes} bytes, and this one has {len(chunk.data)}.",
-                remedy="Send it in smaller chunks.",
-                param="audio_data",
-            )
-        room = 0 if self._shelf.is_full else bounds.buffer_bytes - self._transcript.held_bytes
-        arrival = self._transcript.take(chunk, room)
-        if arrival.missing is not None:
-            self._seats.tell(ChunksMissing(*arrival.missing))
-        return ChunkReceived(
-            f"chunk_{self.id[-8:]}_{arrival.index}",
-            arrival.index,
-            len(chunk.data),
-            chunk.is_final,
-            arrival.is_new,
-            self._transcript.received,
-            self._committed,
-        )
-
-    @property
-    def _committed(self) -> int:
-        return self.standing.stored.next_chunk - 1
-
-    def part(self, part: listening_side.Part) -> None:
-        """See `transcript.Desk`."""
-        text = part.segment.text
-        self._has_said = True
-        item_id = self._ours.new_id("item")
-        self._ours.history.user_said(item_id, text)
-        notice = Transcribed(
-            self.next_number(),
-            item_id,
-            text,
-            part.language or self.options.language,
-            part.confidence,
-            part.start_ms,
-            part.end_ms,
-            part.segment.words,
-            part.first_chunk,
-            part.last_chunk,
-            part.segment.ends_utterance,
-            part.place.next_chunk - 1,
-        )
-        self.store(notice, part.place)
-
-    def gap(self, gap: listening_side.Gap) -> None:
-        """See `transcript.Desk`."""
-        number = self.next_number()
-        span = (gap.first_chunk, gap.last_chunk, gap.start_ms, gap.end_ms)
-        self.store(GapMarked(number, self._ours.new_id("gap"), *span, gap.reason), gap.place)
-
-    def now(self, now: listening_side.Now) -> None:
-        """See `transcript.Desk`."""
-        self._ours.stop("interrupted", answers_only=True)
-        span = (now.start_ms, now.end_ms, now.first_chunk, now.last_chunk)
-        self._seats.tell(Partial(now.agreed, now.tentative, self.options.language, *span))
-
-    def utterance_over(self) -> None:
-        """See `transcript.Desk`."""
-        has_said, self._has_said = self._has_said, False
-        if has_said and self.options.answers:
-            self._ours.stop("interrupted", answers_only=True)
-            try:
-                self._ours.answer()
-            except AtCapacity as error:
-                self._seats.tell(StreamProblem(error))
-
-    def chunk_failed(self, error: DuologueError, index: int) -> None:
-        """See `transcript.Desk`."""
-        self._seats.tell(StreamProblem(error, index))
-
-    def sound(self, pcm: bytes, start: int) -> None:
-        """See `transcript.Desk`."""
-        if self.options.records:
-            self._ours.recorder.user(pcm, start)
 
     # --- for our side ---
     def tell(self, notice: StreamNotice) -> None:
@@ -383,9 +313,8 @@ class StreamSession:
     # --- the rest ---
     def _reset(self) -> None:
         self._ours.stop("reset")
-        self._transcript.reset()
+        self._theirs.reset()
         self._ours.history.forget()
-        self._has_said = False
         self.standing.begin_again(self._transcript.place.position)
         self._shared.archive.write(self.standing.record(self.options))
         self._seats.tell(ResetDone())

@@ -200,6 +200,17 @@ class Transcript:
         """Time passes."""
         self._intake.tick(now_ms)
 
+    def finish(self) -> None:
+        """Nothing more comes: wait for no chunk that is missing, and let the utterance end."""
+        self._intake.finish()
+        self.utterance_over()
+
+    @property
+    def is_idle(self) -> bool:
+        """Of all that came something has come, or never will."""
+        waits = self._intake.held_chunks or self._gate.is_waiting
+        return not (waits or self._listening.held_bytes or self._listening.pending)
+
     def forget_before(self, index: int) -> None:
         """These chunks are stored."""
         self._intake.forget_before(index)
