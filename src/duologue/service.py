@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from duologue.app import streaming
 from duologue.app.house import House, build
-from duologue.core.errors import DuologueError, OurError, first_of
+from duologue.core.errors import OurError, only_ours
 from duologue.core.records import ItemRecord
 from duologue.core.streaming import (
     AudioChunk,
@@ -204,8 +204,10 @@ class StreamingService:
         self._task = self._owner = self._house = None
         try:
             await owner.__aexit__(type(cancelled), cancelled, cancelled.__traceback__)
-        except* DuologueError as errors:
-            raise first_of(errors) from None
+        except BaseExceptionGroup as group:
+            if (error := only_ours(group)) is None:
+                raise
+            raise error from None
 
     async def __aexit__(
         self,

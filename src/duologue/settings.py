@@ -106,7 +106,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     database_url: str = ""
     store_days: Annotated[float, msgspec.Meta(ge=0)] = 30
     recording_days: Annotated[float, msgspec.Meta(ge=0)] = 7
-    chunk_duration: Annotated[float, msgspec.Meta(ge=0.5, le=28)] = 2.0
+    chunk_duration: Annotated[float, msgspec.Meta(ge=0.5, le=13)] = 2.0
     overlap_duration: Annotated[float, msgspec.Meta(ge=0, le=5)] = 0.5
     max_chunk_size: Annotated[int, msgspec.Meta(ge=1_024, le=16 * 2**20)] = 2**20
     sample_rate: Annotated[int, msgspec.Meta(ge=8_000, le=48_000)] = 16_000

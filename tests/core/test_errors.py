@@ -4,7 +4,14 @@ import pickle
 import pytest
 
 from duologue.core import errors
-from duologue.core.errors import ClientError, DuologueError, EngineLost, StateConflict
+from duologue.core.errors import (
+    ClientError,
+    DuologueError,
+    EngineLost,
+    OurError,
+    StateConflict,
+    only_ours,
+)
 
 KINDS = [
     kind
@@ -42,3 +49,11 @@ def test_the_first_of_a_group_is_found_however_deep_it_lies() -> None:
     assert errors.first_of(ExceptionGroup("one", [error])) is error
     inner = ExceptionGroup("in", [error, errors.SetupError("other", "Other.")])
     assert errors.first_of(ExceptionGroup("out", [inner])) is error
+
+
+def test_a_group_of_nothing_but_ours_is_told_by_its_first() -> None:
+    first, second = OurError("a", "A."), OurError("b", "B.")
+    assert only_ours(ExceptionGroup("", [ExceptionGroup("", [first]), second])) is first
+    assert only_ours(first) is first
+    assert only_ours(ValueError()) is None
+    assert only_ours(ExceptionGroup("", [first, ValueError()])) is None

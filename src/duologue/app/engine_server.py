@@ -12,7 +12,7 @@ from pathlib import Path
 
 from duologue.app import parts
 from duologue.core.capabilities import Role
-from duologue.core.errors import DuologueError, SetupError, first_of
+from duologue.core.errors import SetupError, only_ours
 from duologue.engines.endpoint.server import EngineServer
 from duologue.engines.pool_subprocess import SubprocessPool
 from duologue.engines.remote import keys
@@ -95,8 +95,10 @@ async def serve_engine(serving: EngineServing, on_ready: Callable[[str, int], No
                 loading = tasks.create_task(load(), name="load")
                 broken_off = await server.finished()
                 loading.cancel()
-        except* DuologueError as errors:
-            raise first_of(errors) from None
+        except BaseExceptionGroup as group:
+            if (error := only_ours(group)) is None:
+                raise
+            raise error from None
     return broken_off
 
 

@@ -11,7 +11,7 @@ import uvicorn
 
 from duologue.app import doors, streaming
 from duologue.app.house import House, build
-from duologue.core.errors import DuologueError, first_of
+from duologue.core.errors import only_ours
 from duologue.memory import watch
 from duologue.server.api import Facade, create_api
 from duologue.server.door import admission_of
@@ -60,8 +60,10 @@ async def serve(
             )
             await server.serve([listening])
             running.cancel()
-    except* DuologueError as errors:
-        raise first_of(errors) from None
+    except BaseExceptionGroup as group:
+        if (error := only_ours(group)) is None:
+            raise
+        raise error from None
     finally:
         listening.close()
 

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from duologue.core.capabilities import Role
+from duologue.core.errors import MalformedEvent
+from duologue.core.longform import LongFormPolicy
 from duologue.core.streaming import SoundFormat, StreamOptions
 from duologue.engines.chain import Link
 from duologue.ports import Archive
@@ -78,5 +80,9 @@ def _check(world: World) -> Callable[[StreamOptions], None]:
     def check(options: StreamOptions) -> None:
         if error := world.lacking(Role.STT, options.language):
             raise error
+        try:
+            LongFormPolicy(window_ms=options.window_ms, overlap_ms=options.overlap_ms)
+        except ValueError as error:
+            raise MalformedEvent("invalid_value", f"{error}.", param="chunk_duration") from error
 
     return check

@@ -54,6 +54,18 @@ def first_of(error: BaseException) -> DuologueError:
     return error
 
 
+def only_ours(group: BaseException) -> DuologueError | None:
+    """The first of a group of nothing but ours; None if there is anything else in it.
+
+    Raised after `except BaseExceptionGroup`, it is raised bare; out of `except*`, Python 3.11.2 (Debian 12's) and its
+    like would wrap it into a group again.
+    """
+    if not isinstance(group, BaseExceptionGroup):
+        return group if isinstance(group, DuologueError) else None
+    found = [only_ours(error) for error in group.exceptions]
+    return None if None in found else found[0]
+
+
 def _revive(kind: type[DuologueError], state: dict[str, object]) -> DuologueError:
     error = kind.__new__(kind)
     error.__dict__.update(state)

@@ -70,6 +70,10 @@ class Segments:
             done.append(self._take(ends_utterance=True))
         return done
 
+    def take_all(self) -> list[Segment]:
+        """What is held, as it is: nothing follows it soon."""
+        return [self._take(ends_utterance=False)] if self._words else []
+
     def _ends_before(self, word: Word) -> bool:
         first, last = self._words[0], self._words[-1]
         is_sentence = last.text.endswith(_SENTENCE_ENDS)

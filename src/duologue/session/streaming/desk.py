@@ -73,7 +73,11 @@ class StreamDesk:
     def tick(self, now_ms: float) -> None:
         """Time passes."""
         for session in list(self._sessions.values()):
-            why = session.tick(now_ms)
+            try:
+                why = session.tick(now_ms)
+            except Exception as error:  # noqa: BLE001 - the outer wall of a session: the others live on
+                self._broke_down(session, error)
+                continue
             if why is not None and session.id not in self._ending and self._tasks is not None:
                 self._ending.add(session.id)
                 self._tasks.create_task(self._wind_up(session, why), name=f"{session.id}-ending")
@@ -91,8 +95,12 @@ class StreamDesk:
         self.shared.check(options)
         session = StreamSession(self.shared, f"ss_{secrets.token_hex(12)}", owner, options)
         token = session.standing.new_token()
-        await session.write()
-        self._admit()
+        try:
+            await session.write()
+            self._admit()
+        except BaseException:
+            session.discard()
+            raise
         self._total += 1
         self._own(session)
         return session, token
@@ -218,15 +226,23 @@ class StreamDesk:
     async def _hold(self, session: StreamSession) -> None:
         try:
             await session.run()
-        except Exception as error:
-            known = isinstance(error, DuologueError)
-            log.exception("! %s: the session broke down%s", session.id, "" if known else " (a bug)")
-            self.shared.meters.counts["sessions_failed"] += 1
-            self._over(session, "failed")
+        except Exception as error:  # noqa: BLE001 - the outer wall of a session: the others live on
+            self._broke_down(session, error)
 
     async def _wind_up(self, session: StreamSession, why: Why) -> None:
-        await session.wind_up()
-        self._over(session, why)
+        try:
+            await session.wind_up()
+        except Exception as error:  # noqa: BLE001 - the outer wall of a session: the others live on
+            self._broke_down(session, error)
+        else:
+            self._over(session, why)
+
+    def _broke_down(self, session: StreamSession, error: Exception) -> None:
+        known = isinstance(error, DuologueError)
+        about = "" if known else " (a bug)"
+        log.error("! %s: the session broke down%s", session.id, about, exc_info=error)
+        self.shared.meters.counts["sessions_failed"] += 1
+        self._over(session, "failed")
 
     def _over(self, session: StreamSession, why: Why) -> None:
         self._ending.discard(session.id)

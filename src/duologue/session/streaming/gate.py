@@ -63,6 +63,7 @@ class Gate:
         self._left_out = 0
         self._silence = 0  # windows since the last speech
         self._is_open = False  # an utterance is going on
+        self._is_closed = False
 
     @property
     def held_bytes(self) -> int:
@@ -81,6 +82,8 @@ class Gate:
 
     def push(self, pcm: bytes) -> None:
         """More sound, 16 kHz, whole samples."""
+        if self._is_closed:
+            return
         data = self._rest + pcm
         whole = len(data) - len(data) % WINDOW_BYTES
         for at in range(0, whole, WINDOW_BYTES):
@@ -113,6 +116,9 @@ class Gate:
 
     def close(self) -> None:
         """Nothing more comes."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self._waiting.clear()
         self._hearing.dismiss(self)
 

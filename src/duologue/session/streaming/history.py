@@ -1,8 +1,13 @@
 """What was said in a session, as the language model is shown it, and as the store has it."""
 
-from collections.abc import Sequence
+import json
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
+from duologue.core.conversation import MAX_ITEMS as KEPT_ITEMS
 from duologue.core.conversation import Conversation, Item, Message, Part, Role
 from duologue.core.records import ItemRecord
 from duologue.core.streaming import Spoken, Transcribed
@@ -12,23 +17,35 @@ MAX_ITEMS = 400
 """Of the store's that are read when a session is brought back: more than a language model is shown."""
 
 
+AT_HAND = 64
+"""Messages that are kept as they are: what can still change is among them."""
+
+PACK = 32
+"""Older ones are kept in packs of so many, a tenth of the size: an hour has a thousand, most of it overhead."""
+
+
 class History:
     """One session's conversation: a message for each part of the transcript, and one for each response."""
 
     def __init__(self) -> None:
-        self._conversation = Conversation()
+        self._packs: deque[bytes] = deque(maxlen=(KEPT_ITEMS - AT_HAND) // PACK)
+        self._conversation = Conversation()  # the newest
         self._parts: dict[str, list[ItemRecord]] = {}  # of the last responses, as stored
         self.entries = 0
 
     @property
     def conversation(self) -> Conversation:
-        """All of it."""
-        return self._conversation
+        """All of it, as it is now: not to be changed."""
+        whole = Conversation()
+        for item in self.items:
+            whole.add(item)
+        return whole
 
     @property
     def items(self) -> tuple[Item, ...]:
         """What was said, in order."""
-        return tuple(self._conversation)
+        older = (message for pack in self._packs for message in _unpacked(pack))
+        return (*older, *self._conversation)
 
     def user_said(self, item_id: str, text: str, *, written: bool = False) -> None:
         """The user said this."""
@@ -77,6 +94,7 @@ class History:
     def forget(self) -> None:
         """Begin a new conversation."""
         self._conversation = Conversation()
+        self._packs.clear()
         self._parts.clear()
 
     def _add(self, item_id: str, role: Role, text: str, kind: str) -> None:
@@ -84,9 +102,30 @@ class History:
             part = Part(kind, text)  # type: ignore[arg-type]
             self._conversation.add(Message(item_id, role, (part,)))
             self.entries += 1
+            if len(self._conversation) > AT_HAND:
+                self._pack()
+
+    def _pack(self) -> None:
+        """The oldest of those at hand take less room from now on."""
+        oldest = [item for item in islice(self._conversation, PACK) if isinstance(item, Message)]
+        self._packs.append(_packed(oldest))
+        for message in oldest:
+            self._conversation.delete(message.id)
 
     def _put(self, item_id: str, text: str) -> None:
         message = self._conversation.get(item_id)
         if isinstance(message, Message):
             part = replace(message.parts[0], text=text)
             self._conversation.put(replace(message, parts=(part,)))
+
+
+def _packed(messages: Sequence[Message]) -> bytes:
+    rows = [[m.id, m.role, m.status, m.parts[0].kind, m.text] for m in messages]
+    return zlib.compress(json.dumps(rows, ensure_ascii=False).encode(errors="surrogatepass"))
+
+
+def _unpacked(pack: bytes) -> Iterator[Message]:
+    for item_id, role, status, kind, text in json.loads(
+        zlib.decompress(pack).decode(errors="surrogatepass")
+    ):
+        yield Message(item_id, role, (Part(kind, text),), status)

@@ -16,6 +16,9 @@ from duologue.ports import Clock
 MAX_CHUNKS = 65_536
 """Whose places are remembered: eleven minutes of 10 ms chunks, and the buffer's bound comes sooner."""
 
+LOOK_S = 0.05
+"""How often it is looked whether there is room for more."""
+
 MAX_GAP_MS = 60_000
 """Time that lost chunks are taken to have lasted, at most."""
 
@@ -80,6 +83,7 @@ class Intake:
     Args:
         start: where the session's clock stands at chunk `next_index`.
         skip_ms: of the sound that comes, so much is stored already.
+        has_room: what is decoded may be taken: compressed sound is held back until it can be.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Intake:
         make_decoder: Callable[[], Decoder],
         sink: Sink,
         clock: Clock,
+        has_room: Callable[[], bool] = lambda: True,
         *,
         next_index: int = 0,
         start: int = 0,
@@ -96,6 +101,8 @@ class Intake:
         self._decoder: Decoder | None = None
         self._sink = sink
         self._clock = clock
+        self._has_room = has_room
+        self._generation = 0  # of what came since the last reset
         self._order = ChunkOrder(next_index)
         self._queue: deque[AudioChunk | Lost] = deque()
         self._queued_bytes = 0
@@ -125,7 +132,7 @@ class Intake:
     @property
     def held_chunks(self) -> int:
         """How many those are."""
-        return self._order.held + len(self._queue)
+        return self._order.held + len(self._queue) + self._is_decoding
 
     def at(self, sample: int) -> int:
         """The chunk in which this place lies, or the nearest that is remembered; -1 where none is."""
@@ -139,8 +146,9 @@ class Intake:
         for placed in self._places:
             if placed.end > sample:
                 return placed.index, max(0, sample - placed.start)
-        last = self._places[-1].index if self._places else self.received
-        return last + 1, 0
+        if not self._places:
+            return self.received + 1, self._skip
+        return self._places[-1].index + 1, 0
 
     def forget_before(self, index: int) -> None:
         """These chunks are stored. The last of them is kept, so that the place after it is known."""
@@ -171,16 +179,20 @@ class Intake:
             self._add(self._order.expire(now_ms))
 
     def finish(self) -> None:
-        """Wait for nothing that is missing."""
-        self._add(self._order.flush())
+        """Nothing more comes: wait for nothing that is missing; the utterance is over behind all that came."""
+        ready: list[AudioChunk | Lost] = [*self._order.flush()]
+        if self.received >= 0:
+            ready.append(AudioChunk(b"", self.received, is_final=True))
+        self._add(ready)
 
     def reset(self) -> None:
-        """Forget what waits, and count from 0 again."""
+        """Forget what waits, and count from 0 again. A recording goes on: its pieces are read as before."""
+        self._generation += 1
+        self._skip = 0
         self._queue.clear()
         self._queued_bytes = 0
         self._order.reset()
         self._places.clear()
-        self._close_decoder()
 
     def _add(self, ready: Sequence[AudioChunk | Lost]) -> None:
         for item in ready:
@@ -208,22 +220,25 @@ class Intake:
     async def _next(self) -> None:
         item = self._queue.popleft()
         self._is_decoding = True
+        generation = self._generation
         try:
             if self._is_cheap(item):
                 self._deal_with(item)
             else:
                 assert isinstance(item, AudioChunk)
-                decoder = self._decode_with()
+                while not self._has_room():  # noqa: ASYNC110 - nobody tells when there is room
+                    await asyncio.sleep(LOOK_S)
                 try:
-                    pcm = await asyncio.to_thread(_decoded, decoder, item)
+                    pcm = await asyncio.to_thread(_decoded, self._decode_with(), item)
                 except ClientError as error:
                     self._failed(error, item)
                 else:
-                    if self._decoder is decoder:
+                    if self._generation == generation:
                         self._decoded(item, pcm)
         finally:
             self._is_decoding = False
-            self._release(item)
+            if self._generation == generation:
+                self._release(item)
 
     def _deal_with(self, item: AudioChunk | Lost) -> None:
         if isinstance(item, Lost):

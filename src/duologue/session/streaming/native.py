@@ -7,10 +7,17 @@ from collections import deque
 from duologue.core.agreement import Agreement
 from duologue.core.audio import AudioFrame, ms_to_samples, samples_to_ms
 from duologue.core.capabilities import Role
-from duologue.core.errors import EngineError, EngineLost
+from duologue.core.errors import AtCapacity, EngineError, EngineLost, only_ours
 from duologue.core.words import Word, spread
 from duologue.ports import EngineGone, EnginePool, EngineStream, Final, Partial, SttOptions
-from duologue.session.streaming.listening import TRIES, PassedOver, Report, Understood, wait_s
+from duologue.session.streaming.listening import (
+    AGAIN_S,
+    TRIES,
+    PassedOver,
+    Report,
+    Understood,
+    wait_s,
+)
 
 log = logging.getLogger("duologue.streaming")
 
@@ -25,7 +32,7 @@ LONGEST_SAMPLES = ms_to_samples(19_000)
 
 
 class NativeListening:
-    """See `listening.Listening`. A stream lasts from the first sound after silence until all of it is answered."""
+    """See `listening.Listening`. A stream lasts until its first answer; what came after that is given to the next."""
 
     def __init__(self, pool: EnginePool, key: str, report: Report, *, start: int = 0) -> None:
         self._pool = pool
@@ -86,6 +93,8 @@ class NativeListening:
             self._moved.set()
         elif self._ends:
             self._ends[max(self._ends)] = True
+        else:
+            self._report(Understood((), "", "", self._position, ended=True))
 
     def _flush(self, *, ends: bool) -> None:
         self._flushes += 1
@@ -103,6 +112,9 @@ class NativeListening:
             before = self._settled_to
             try:
                 await self._serve()
+            except AtCapacity:  # others talk: their turn ends
+                await asyncio.sleep(AGAIN_S)
+                self._moved.set()
             except EngineError as error:
                 tries = 1 if self._settled_to != before else tries + 1
                 log.warning("! %s: the recogniser failed: %s", self._key, error.code)
@@ -114,6 +126,8 @@ class NativeListening:
                 self._moved.set()
             else:
                 tries = 0
+                if self._kept:
+                    self._moved.set()
 
     async def _serve(self) -> None:
         """One stream, from the first sound that no answer has come to, until there is none."""
@@ -128,8 +142,10 @@ class NativeListening:
                 feeder = tasks.create_task(self._feed(stream), name="streaming-feeder")
                 await self._listen(stream)
                 feeder.cancel()
-        except* EngineError as errors:
-            raise errors.exceptions[0] from None
+        except BaseExceptionGroup as group:
+            if (error := only_ours(group)) is None:
+                raise
+            raise error from None
         finally:
             self._given = 0
             await stream.aclose(cancel=True)
@@ -156,8 +172,7 @@ class NativeListening:
                     self._report(Understood((), agreed, rest, self._settled_to, ended=False))
                 case Final():
                     self._answered(event)
-                    if not self._kept:
-                        return
+                    return  # the place is given back: others may wait for it
                 case EngineGone(error=error):
                     raise error
                 case _:

@@ -1,6 +1,7 @@
 """The speaking side of a session: what is asked to be said, what was said, and how much of it was heard."""
 
 import secrets
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from duologue.core.conversation import Conversation
@@ -42,6 +43,9 @@ class Host(Protocol):
 
     def next_number(self) -> int:
         """For an item."""
+
+    def revise(self, records: Sequence[ItemRecord]) -> None:
+        """These are not what they were told to be."""
 
     @property
     def heard_ms(self) -> int:
@@ -160,6 +164,7 @@ class OurSide:
         heard_ms, heard = response.heard()
         if changed := self.history.heard_only(response.id, heard):
             self._archive.write(*changed)
+            self._host.revise(changed)
         self._host.tell(SpeechStopped(response.id, heard_ms, heard, reason))
 
     def _write_message(self, text: str) -> None:

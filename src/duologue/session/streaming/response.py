@@ -9,9 +9,10 @@ from duologue.core.playout import PlayoutClock, SpokenText
 from duologue.core.streaming import TextRequest
 from duologue.core.wav import wav
 from duologue.ports import Clock, Spent
+from duologue.session.streaming.spoken_cache import MAX_ENTRY_BYTES
 
-MAX_PCM_BYTES = 24 * 2**20
-"""Sound of one response that is held until it is whole: eight minutes at 24 kHz."""
+MAX_PCM_BYTES = 4 * 2**20
+"""Sound that is held until a response is whole: 87 s at 24 kHz. A longer one comes in parts, whatever was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,9 @@ class Response:
         self._part_text = ""
         if self._keeps:
             self._kept.append(pcm)
+            if sum(map(len, self._kept)) > MAX_ENTRY_BYTES:
+                self._keeps = False
+                self._kept.clear()
         duration_ms = len(pcm) // SAMPLE_BYTES * 1000 // self.rate_hz
         self._playout.sent(duration_ms, self._clock())
         self.told_text += text

@@ -1,10 +1,13 @@
 """Who listens to a session: each hears what was missed, then what is new."""
 
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
 from duologue.core.errors import StateConflict
 from duologue.core.streaming import Lasting, StreamCommand, StreamNotice
+
+log = logging.getLogger("duologue.streaming")
 
 MAX_WAITING = 1_024
 """Notices that wait for a seat to be told what it missed; then it is given up."""
@@ -85,7 +88,14 @@ class Seats:
     def tell(self, notice: StreamNotice) -> None:
         """Tell all."""
         for seat in list(self._seats):
-            seat.hear(notice)
+            try:
+                seat.hear(notice)
+            except Exception:  # the outer wall of a listener: the session and the others live on
+                log.exception("! a listener broke down, and is told no more")
+                self._forget(seat)
+
+    def __contains__(self, seat: Seat) -> bool:
+        return seat in self._seats
 
     def _forget(self, seat: Seat) -> None:
         self._seats.pop(seat, None)

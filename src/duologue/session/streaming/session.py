@@ -8,13 +8,13 @@ Everything but engines, decoders and the store happens at once, on the event loo
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Literal
 
 from duologue.core.errors import (
     AtCapacity,
     ClientError,
-    DuologueError,
     StateConflict,
 )
 from duologue.core.records import ItemRecord
@@ -45,6 +45,7 @@ from duologue.core.streaming import (
     TextRequest,
 )
 from duologue.session.streaming.our_side import OurSide
+from duologue.session.streaming.overlap import last_word
 from duologue.session.streaming.seats import Seat, Seats, Tell
 from duologue.session.streaming.shared import Restored, Shared
 from duologue.session.streaming.shelf import Shelf, record_of
@@ -93,13 +94,15 @@ class StreamSession:
         )
         self._seats = Seats(self, shared.bounds.seats)
         self._ours = OurSide(self, shared)
-        number = 0
+        number, last = 0, None
         if restored is not None:
+            last = last_word(restored.items, self.standing.stored.position)
             number = restored.items[-1].number if restored.items else 0
             self._ours.history.restore(restored.items)
         self._shelf = Shelf(shared.archive, session_id, self._seats.tell, number)
         self._was_here = restored is not None
-        self._theirs = TheirSide(self, shared, self._ours, lambda: self._shelf.is_full)
+        self._era = 0  # since the last reset: places of before it mean nothing
+        self._theirs = TheirSide(self, shared, self._ours, lambda: self._shelf.is_full, last)
         self._transcript = self._theirs.transcript
 
     # --- coming and going ---
@@ -121,6 +124,7 @@ class StreamSession:
                 "This session can only be joined with its resume token.",
                 param="resume_token",
             )
+        self._check()
         self.standing.touch()
         seat = self._seats.take(tell)
         try:
@@ -128,7 +132,11 @@ class StreamSession:
             complete = True
             if after is not None:
                 missed, complete = await self._shelf.since(after)
-        except DuologueError:
+            if seat not in self._seats:
+                raise StateConflict(
+                    "too_slow", "More was told meanwhile than can be kept: come again."
+                )
+        except BaseException:
             seat.leave()
             raise
         was_here, self._was_here = self._was_here, True
@@ -158,6 +166,10 @@ class StreamSession:
         """
         await self._shared.archive.write(self.standing.record(self.options))
 
+    def discard(self) -> None:
+        """It was never begun."""
+        self._transcript.close()
+
     async def run(self) -> None:
         """Own what waits, until it is over."""
         try:
@@ -177,6 +189,7 @@ class StreamSession:
         ):
             await asyncio.sleep(LOOK_S)
             waited_s += LOOK_S
+        self._transcript.give_up()
 
     def end(self, why: Why) -> None:
         """It is over. Where the server goes down, nobody is told: it can be brought back."""
@@ -188,7 +201,7 @@ class StreamSession:
             self.standing.ended_s = self._shared.wall_s()
         self._shared.archive.write(self.standing.record(self.options))
         if why != "server":
-            self._seats.tell(StreamEnded(why))
+            self._shelf.when_told(lambda: self._seats.tell(StreamEnded(why)))
 
     def tick(self, now_ms: float) -> Why | None:
         """Time passes; why the session should end, if it should."""
@@ -212,6 +225,7 @@ class StreamSession:
             AtCapacity: there is no room for it now.
         """
         self.standing.touch()
+        self._check()
         return self._theirs.take(chunk)
 
     async def ask_text(self, request: TextRequest) -> SpeechQueued:
@@ -222,7 +236,12 @@ class StreamSession:
             AtCapacity: too many wait.
         """
         self.standing.touch()
+        self._check()
         return self._ours.say(request)
+
+    def _check(self) -> None:
+        if self.ended is not None:
+            raise StateConflict("session_ended", "This session is over: begin a new one.")
 
     def answer(self, command: StreamCommand, tell: Tell) -> None:
         """See `seats.Host`."""
@@ -305,6 +324,10 @@ class StreamSession:
         """See `our_side.Host`."""
         return self._shelf.next_number()
 
+    def revise(self, records: Sequence[ItemRecord]) -> None:
+        """See `our_side.Host`."""
+        self._shelf.revise(records)
+
     @property
     def heard_ms(self) -> int:
         """See `our_side.Host`."""
@@ -313,6 +336,7 @@ class StreamSession:
     # --- the rest ---
     def _reset(self) -> None:
         self._ours.stop("reset")
+        self._era += 1
         self._theirs.reset()
         self._ours.history.forget()
         self.standing.begin_again(self._transcript.place.position)
@@ -335,8 +359,10 @@ class StreamSession:
         """Store what is told for good, and with it where the sound stands; then it is told."""
         record = record_of(self.id, notice, self._shared.wall_s())
 
+        era = self._era
+
         def stored(is_stored: bool) -> None:  # noqa: FBT001 - called by the shelf alone
-            if place is not None and is_stored:
+            if place is not None and is_stored and era == self._era:
                 self._is_stored(place)
 
         session = self.standing.record(self.options, place)
@@ -344,8 +370,11 @@ class StreamSession:
         return record
 
     def _write_place(self, place: Place) -> None:
+        era = self._era
+
         def written(future: "asyncio.Future[None]") -> None:
-            if not future.cancelled() and future.exception() is None:
+            is_written = not future.cancelled() and future.exception() is None
+            if is_written and era == self._era:
                 self._is_stored(place)
 
         session = self.standing.record(self.options, place)

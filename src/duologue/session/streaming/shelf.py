@@ -25,8 +25,9 @@ MAX_RECENT_BYTES = 4 * 2**20
 @dataclass(slots=True)
 class _Entry:
     notice: Lasting
-    is_stored: bool
+    changes: tuple[Change, ...]
     stored: Callable[[bool], None]
+    is_done: bool = False
 
 
 class Shelf:
@@ -50,6 +51,9 @@ class Shelf:
         self._waiting: deque[_Entry] = deque()
         self._recent: deque[Lasting] = deque()
         self._recent_bytes = 0
+        self._unsaved: list[Change] = []  # that could not be written
+        self._acts: list[Callable[[], None]] = []
+        self._committed = -1  # as it was told last
 
     @property
     def is_full(self) -> bool:
@@ -75,9 +79,11 @@ class Shelf:
         self, notice: Lasting, *changes: Change, stored: Callable[[bool], None] = lambda _: None
     ) -> None:
         """Store, then tell. `stored` is called before it is told, with whether it was stored."""
-        entry = _Entry(notice, is_stored=False, stored=stored)
+        entry = _Entry(notice, changes, stored)
         self._waiting.append(entry)
-        written = self._archive.write(*changes)
+        unsaved, self._unsaved = self._unsaved, []
+        entry.changes = (*unsaved, *changes)
+        written = self._archive.write(*entry.changes)
         if written.done():
             self._written(entry, written)
         else:
@@ -96,13 +102,40 @@ class Shelf:
         return [*older, *recent], len(stored) == first - number - 1
 
     def _written(self, entry: _Entry, written: "Future[None]") -> None:
-        entry.stored(not written.cancelled() and written.exception() is None)
-        entry.is_stored = True
-        while self._waiting and self._waiting[0].is_stored:
+        is_stored = not written.cancelled() and written.exception() is None
+        if not is_stored:  # it goes with the next write, before what that has
+            self._unsaved = [*self._unsaved, *entry.changes][-MAX_UNSTORED:]
+            if isinstance(entry.notice, Transcribed):
+                entry.notice = replace(entry.notice, committed=self._committed)
+        elif isinstance(entry.notice, Transcribed):
+            self._committed = entry.notice.committed
+        entry.stored(is_stored)
+        entry.is_done = True
+        while self._waiting and self._waiting[0].is_done:
             notice = self._waiting.popleft().notice
             self.told = notice.number
             self._keep(notice)
             self._tell(notice)
+        if not self._waiting:
+            acts, self._acts = self._acts, []
+            for act in acts:
+                act()
+
+    def when_told(self, act: Callable[[], None]) -> None:
+        """Do this behind all that is being stored."""
+        if self._waiting:
+            self._acts.append(act)
+        else:
+            act()
+
+    def revise(self, records: Sequence[ItemRecord]) -> None:
+        """These are not what they were: who missed them is told them as they are."""
+        revised = {record.number: record for record in records}
+        kept, self._recent = self._recent, deque()
+        self._recent_bytes = 0
+        for notice in kept:
+            record = revised.get(notice.number)
+            self._keep(notice if record is None else notice_of(record) or notice)
 
     def _keep(self, notice: Lasting) -> None:
         self._recent.append(notice)

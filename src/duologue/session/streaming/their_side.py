@@ -17,6 +17,7 @@ from duologue.core.streaming import (
     StreamProblem,
     Transcribed,
 )
+from duologue.core.words import Word
 from duologue.session.streaming.our_side import OurSide
 from duologue.session.streaming.shared import Shared
 from duologue.session.streaming.standing import Standing
@@ -45,13 +46,19 @@ class TheirSide:
 
     Args:
         is_full: the store is too slow for more.
+        last: the last word that was told, if it will be heard again.
 
     Attributes:
         is_closing: no more sound is taken.
     """
 
     def __init__(
-        self, host: Host, shared: Shared, ours: OurSide, is_full: Callable[[], bool]
+        self,
+        host: Host,
+        shared: Shared,
+        ours: OurSide,
+        is_full: Callable[[], bool],
+        last: Word | None = None,
     ) -> None:
         self.is_closing = False
         self._host = host
@@ -59,7 +66,8 @@ class TheirSide:
         self._ours = ours
         self._is_full = is_full
         self._has_said = False
-        self.transcript = Transcript(shared, host.id, host.options, self, host.standing.stored)
+        place = host.standing.stored
+        self.transcript = Transcript(shared, host.id, host.options, self, place, last)
 
     @property
     def committed(self) -> int:

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import zip_longest
 from typing import Protocol
 
 from duologue.core.audio import SAMPLE_BYTES, ms_to_samples, samples_to_ms
@@ -12,10 +14,12 @@ from duologue.core.errors import DuologueError
 from duologue.core.longform import LongFormPolicy
 from duologue.core.segments import Segment, Segments
 from duologue.core.streaming import AudioChunk, SoundFormat, StreamOptions
+from duologue.core.words import Word
 from duologue.session.streaming.gate import Gate
 from duologue.session.streaming.intake import Intake
 from duologue.session.streaming.listening import Listening, PassedOver, Understood
 from duologue.session.streaming.native import NativeListening
+from duologue.session.streaming.overlap import HeardAgain, place_between
 from duologue.session.streaming.shared import Shared
 from duologue.session.streaming.windowed import WindowedListening
 
@@ -112,30 +116,42 @@ class Transcript:
     Args:
         key: the session's name.
         place: where it begins.
+        last: the last word that was told, if it lies after that.
     """
 
     def __init__(
-        self, shared: Shared, key: str, options: StreamOptions, desk: Desk, place: Place
+        self,
+        shared: Shared,
+        key: str,
+        options: StreamOptions,
+        desk: Desk,
+        place: Place,
+        last: Word | None = None,
     ) -> None:
         self._shared = shared
         self._key = key
         self._desk = desk
         self._options = options
-        self._begin(place)
+        self._begin(place, last)
         self._intake = Intake(
             partial(shared.make_decoder, options.rate_hz, place.sound),
             self,
             shared.clock,
+            self._has_room,
             next_index=place.next_chunk,
             start=place.position - ms_to_samples(place.next_chunk_ms),
             skip_ms=place.next_chunk_ms,
         )
         self._restart = asyncio.Event()
 
-    def _begin(self, place: Place) -> None:
-        """A listener of the kind that is there now."""
+    def _begin(self, place: Place, last: Word | None = None) -> None:
+        """A listener of the kind that is there now; what one before it still reports is of no concern."""
+        self._era = object()
         self._segments = Segments()
+        self._last = last  # that was told
+        self._again = HeardAgain(last) if last is not None else None
         self._place = place
+        self._gaps: deque[tuple[int, Gap]] = deque()  # that words before them are waited for
         self._heard = place.position
         self._told = False
         self._listening = self._listener(place.position)
@@ -145,13 +161,18 @@ class Transcript:
         )
 
     def _listener(self, start: int) -> Listening:
-        shared, options = self._shared, self._options
+        shared, options, era = self._shared, self._options, self._era
+
+        def report(what: Understood | PassedOver) -> None:
+            if era is self._era:
+                self._report(what)
+
         preferred = next(iter(shared.recognisers()), None)
         if preferred is None or preferred.streaming:
-            return NativeListening(shared.pool, self._key, self._report, start=start)
+            return NativeListening(shared.pool, self._key, report, start=start)
         policy = LongFormPolicy(window_ms=options.window_ms, overlap_ms=options.overlap_ms)
         return WindowedListening(
-            shared.pool, self._key, shared.listeners, policy, self._report, start=start
+            shared.pool, self._key, shared.listeners, policy, report, start=start
         )
 
     # --- what is asked ---
@@ -191,6 +212,10 @@ class Transcript:
         self._listening.set_language(options.language)
         self._gate.withholds = options.vad
 
+    def _has_room(self) -> bool:
+        held = self._gate.held_bytes + self._listening.held_bytes
+        return held < self._shared.bounds.buffer_bytes
+
     # --- in ---
     def take(self, chunk: AudioChunk, room: int) -> Arrival:
         """See `Intake.take`."""
@@ -203,7 +228,16 @@ class Transcript:
     def finish(self) -> None:
         """Nothing more comes: wait for no chunk that is missing, and let the utterance end."""
         self._intake.finish()
-        self.utterance_over()
+
+    def give_up(self) -> None:
+        """What has not been understood by now never will be."""
+        self._flush()
+        self._tell_gaps(at_once=True)
+        if self._listening.held_bytes or self._gate.is_waiting or self._intake.held_chunks:
+            start = self._place.position
+            span = (samples_to_ms(start), samples_to_ms(self._heard))
+            chunks = (self._intake.at(start), self._intake.received)
+            self._desk.gap(Gap(*chunks, *span, "session_ended", self._place))
 
     @property
     def is_idle(self) -> bool:
@@ -250,8 +284,9 @@ class Transcript:
         def act() -> None:
             self._gate.skip(samples)
             span = (samples_to_ms(start), samples_to_ms(start + samples))
-            place = self._place_at(min(self._settled(), start))
-            self._desk.gap(Gap(chunks.first, chunks.last, *span, "chunks_missing", place))
+            gap = Gap(chunks.first, chunks.last, *span, "chunks_missing", self._place)
+            self._gaps.append((start, gap))
+            self._tell_gaps()
 
         self._gate.when_passed(act)
 
@@ -280,21 +315,61 @@ class Transcript:
     # --- what comes of it ---
     def _report(self, what: Understood | PassedOver) -> None:
         if isinstance(what, PassedOver):
+            self._flush()
             span = (samples_to_ms(what.start), samples_to_ms(what.end))
             chunks = (self._intake.at(what.start), self._intake.at(max(what.start, what.end - 1)))
             place = self._place_at(what.end)
             self._desk.gap(Gap(*chunks, *span, what.error.code, place))
             return
-        done = self._segments.push(what.words, ended=what.ended)
-        for number, segment in enumerate(done, 1):
-            end = ms_to_samples(segment.words[-1].end_ms)
-            place = self._place_at(self._settled() if number == len(done) else end)
-            self._tell(segment, what, place)
+        done = self._segments.push(self._new(what), ended=what.ended)
+        for segment, after in zip_longest(done, done[1:]):
+            self._last = segment.words[-1]
+            settled = (
+                self._settled()
+                if after is None
+                else place_between(self._last, after.words[0].start_ms)
+            )
+            self._tell(segment, what, self._place_at(settled))
+        self._tell_gaps()
         if what.ended:
             self._told = False
             self._desk.utterance_over()
         else:
             self._tell_now(what)
+
+    def _flush(self) -> None:
+        """Tell what is held: what follows it is missing."""
+        about = Understood((), "", "", 0, ended=True)
+        held = self._new(about)
+        for segment in [*self._segments.push(held), *self._segments.take_all()]:
+            self._last = segment.words[-1]
+            self._tell(segment, about, self._place_at(ms_to_samples(self._last.end_ms)))
+
+    def _tell_gaps(self, *, at_once: bool = False) -> None:
+        """Tell of gaps behind the words before them."""
+        while self._gaps:
+            start, gap = self._gaps[0]
+            is_next = self._segments.start_ms is None and (
+                self._is_silent or self._listening.settled >= start
+            )
+            if not (is_next or at_once):
+                return
+            self._gaps.popleft()
+            self._desk.gap(replace(gap, place=self._place_at(self._settled())))
+
+    @property
+    def _is_silent(self) -> bool:
+        """Nothing waits to be understood."""
+        return not (self._listening.held_bytes or self._listening.pending)
+
+    def _new(self, what: Understood) -> tuple[Word, ...]:
+        """The words that were not told before."""
+        if self._again is None:
+            return what.words
+        words = self._again.push(what.words, what.settled_to, ended=what.ended)
+        if words is not None:
+            self._again = None
+        return words or ()
 
     def _tell(self, segment: Segment, what: Understood, place: Place) -> None:
         first = self._intake.at(ms_to_samples(segment.words[0].start_ms))
@@ -315,11 +390,15 @@ class Transcript:
 
     def _settled(self) -> int:
         """Before this place all words are told."""
+        if self._again is not None:
+            is_passed = self._is_silent and self._again.is_behind(self._gate.position)
+            if self._again.is_holding or not is_passed:
+                return self._place.position
+            self._again = None
         start_ms = self._segments.start_ms
         if start_ms is not None:
-            return ms_to_samples(start_ms)
-        is_idle = not (self._listening.held_bytes or self._listening.pending)
-        settled = self._gate.position if is_idle else self._listening.settled
+            return place_between(self._last, start_ms)
+        settled = self._gate.position if self._is_silent else self._listening.settled
         return max(self._place.position, settled)
 
     def _place_at(self, sample: int) -> Place:

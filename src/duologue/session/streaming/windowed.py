@@ -4,12 +4,13 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from duologue.core.audio import SAMPLE_BYTES, AudioFrame
+from duologue.core.audio import SAMPLE_BYTES, AudioFrame, samples_to_ms
 from duologue.core.capabilities import Role
-from duologue.core.errors import EngineError, EngineLost
+from duologue.core.errors import AtCapacity, EngineError, EngineLost
 from duologue.core.longform import LongForm, LongFormPolicy, Update, Window
 from duologue.ports import EngineGone, EnginePool, EngineStream, Final, SttOptions
 from duologue.session.streaming.listening import (
+    AGAIN_S,
     TRIES,
     PassedOver,
     Report,
@@ -102,8 +103,12 @@ class WindowedListening:
             self._due.clear()
             while self._long.due:
                 error = await self._next_window(is_last_try=tries + 1 >= TRIES)
-                tries = tries + 1 if error is not None else 0
-                if error is not None:
+                if error is None:
+                    tries = 0
+                elif isinstance(error, AtCapacity):  # others talk: their turn ends
+                    await asyncio.sleep(AGAIN_S)
+                else:
+                    tries += 1
                     log.warning("! %s: a window was not transcribed: %s", self._key, error.code)
                     await asyncio.sleep(wait_s(tries))
 
@@ -116,33 +121,30 @@ class WindowedListening:
             try:
                 final = await self._transcribe(window)
             except EngineError as error:
-                if window.is_look or not is_last_try:
+                if window.is_look or not is_last_try or isinstance(error, AtCapacity):
                     self._long.give_back(window.number)
                     return error
                 update = self._long.give_up(window.number)
+                self._tell(window, update, Final(_ALL, window.end))
                 self._report(PassedOver(window.start, update.settled_to, error))
-                self._tell(update, Final(_ALL, window.end))
                 return None
             except BaseException:
                 self._long.give_back(window.number)
                 raise
             finally:
                 self._is_working = False
-        self._tell(self._long.heard(window.number, final.words, final.text), final)
+        self._tell(window, self._long.heard(window.number, final.words, final.text), final)
         return None
 
-    def _tell(self, update: Update, final: Final) -> None:
-        self._report(
-            Understood(
-                update.settled,
-                "",
-                update.tentative,
-                update.settled_to,
-                update.ended,
-                final.language,
-                final.confidence,
-            )
-        )
+    def _tell(self, window: Window, update: Update, final: Final) -> None:
+        about = (final.language, final.confidence)
+        words = update.settled
+        for at in window.breaks:  # utterances that shared the window
+            before = tuple(word for word in words if word.start_ms < samples_to_ms(at))
+            words = words[len(before) :]
+            self._report(Understood(before, "", "", at, True, *about))
+        rest = (update.tentative, update.settled_to, update.ended)
+        self._report(Understood(words, "", *rest, *about))
 
     async def _transcribe(self, window: Window) -> Final:
         options = SttOptions(self._language, word_times=True)
