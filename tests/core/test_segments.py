@@ -59,3 +59,11 @@ def test_chinese_is_written_without_spaces_and_other_words_beside_it_too() -> No
     assert joined(["你", "好", "，", "Anna", "!"]) == "你好，Anna !"
     assert joined(["a", "", "b"]) == "a b"
     assert joined([]) == ""
+
+
+def test_all_that_is_held_can_be_taken() -> None:
+    segments = Segments()
+    assert not segments.take_all()
+    segments.push(words("so it goes"))
+    (part,) = segments.take_all()
+    assert (part.text, part.ends_utterance) == ("so it goes", False)

@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--llm-api-key", help="its key (better: DUOLOGUE_LLM_API_KEY)")
     p.add_argument("--instructions", help="the default system prompt")
     _add_manners(p)
+    _add_sessions(p)
     p.add_argument("--max-sessions", type=int, help="conversations at a time (200)")
     p.add_argument(
         "--max-sessions-per-key", type=int, help="of a key without a limit of its own (none)"
@@ -69,14 +70,29 @@ def parser() -> argparse.ArgumentParser:
         "--mcp-servers", metavar="URL,…", help="MCP servers that clients may name; * for any (none)"
     )
     p.add_argument("--journal-dir", help="write each session's journal here (holds what was said)")
-    p.add_argument(
-        "--database-url", metavar="URL", help="where conversations are kept; off: nowhere (SQLite)"
-    )
-    p.add_argument("--num-workers", type=int, help="of streaming sessions, a kind (2)")
-    p.add_argument("--chunk-duration", type=float, metavar="S", help="of their windows (2.0)")
-    p.add_argument("--overlap-duration", type=float, metavar="S", help="of those (0.5)")
     p.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     return p
+
+
+def _add_sessions(p: argparse.ArgumentParser) -> None:
+    """What is kept of sessions, and how those of the plain API are."""
+    p.add_argument(
+        "--database-url",
+        metavar="URL",
+        help="where conversations are kept; off: nowhere (SQLite; with a password better DUOLOGUE_DATABASE_URL)",
+    )
+    p.add_argument("--store-days", type=float, help="after a conversation's end (30); 0: for ever")
+    p.add_argument("--recording-days", type=float, help="of recorded sound (7); 0: for ever")
+    p.add_argument("--num-workers", type=int, help="of streaming sessions, of each kind (2)")
+    p.add_argument("--chunk-duration", type=float, metavar="S", help="of their windows (2.0)")
+    p.add_argument("--overlap-duration", type=float, metavar="S", help="of two windows (0.5)")
+    p.add_argument("--max-chunk-size", type=int, metavar="BYTES", help="of one chunk (1 MiB)")
+    p.add_argument("--sample-rate", type=int, metavar="HZ", help="of raw samples (16000)")
+    p.add_argument(
+        "--max-buffer-size", type=int, metavar="BYTES", help="not transcribed yet (10 MiB)"
+    )
+    p.add_argument("--session-timeout", type=float, metavar="S", help="without a sign (3600)")
+    p.add_argument("--max-session-duration", type=float, metavar="S", help="unless renewed (3600)")
 
 
 def _add_manners(p: argparse.ArgumentParser) -> None:
