@@ -116,16 +116,11 @@ class Update:
 
 @dataclass(slots=True)
 class _Out:
-    """The window that is out.
-
-    Attributes:
-        passages: how many it reaches over.
-        is_clean: it ends in a pause, or with its passage.
-    """
+    """The window that is out."""
 
     window: Window
-    passages: int
-    is_clean: bool
+    passages: int  # that it reaches the end of
+    is_clean: bool  # it ends in a pause, or with its passage
 
 
 class LongForm:

@@ -29,6 +29,10 @@ CUT_WORDS = 64
 """About a cut between windows without times, so many words of both are compared: three seconds have fewer."""
 
 
+LONG_RUN = 10
+"""Of runs that are longer not the longest counts: words that go on repeating make them of any length."""
+
+
 def tokens(text: str) -> list[str]:
     """What is aligned: words, or single characters of Chinese and Japanese; punctuation goes with its word."""
     found: list[str] = []
@@ -151,22 +155,30 @@ def _nearest_like(word: Word, heard: Sequence[Word], slack_ms: int) -> int:
     return min(off_ms, key=off_ms.__getitem__, default=-1)
 
 
-def longest_agreement(before: Sequence[Word], after: Sequence[Word]) -> tuple[int, int]:
-    """Where two transcripts that overlap are the same, if nothing is known of times.
+def longest_agreement(
+    before: Sequence[Word], after: Sequence[Word], slack_ms: int
+) -> tuple[int, int]:
+    """Where two transcripts that overlap are the same, if times are but guessed.
+
+    Args:
+        slack_ms: how far apart the guesses may be for one word.
 
     Returns:
         How many words to take of the first, and how many to leave out of the second: up to the end of the longest
-        run of words that is in both. Of equal runs the one that leaves out least. (0, 0) if there is none.
+        run of words that is in both. Of equal runs, and of long ones, that nearest in time. (0, 0) if there is none.
     """
-    one, two = [normal(w.text) for w in before], [normal(w.text) for w in after]
-    best, answer = (0, 0), (0, 0)
-    runs = [0] * (len(two) + 1)  # lengths of the runs that end with the previous word of `one`
-    for i, left in enumerate(one, 1):
-        for j in range(len(two), 0, -1):
-            runs[j] = runs[j - 1] + 1 if left == two[j - 1] else 0
-            wasted = len(one) - i + j - runs[j]
-            if runs[j] and (runs[j], -wasted) > best:
-                best, answer = (runs[j], -wasted), (i, j)
+    names = [normal(word.text) for word in after]
+    best, answer = (0, 0, 0), (0, 0)
+    runs = [0] * (len(names) + 1)  # lengths of the runs that end with the previous word of `before`
+    for i, word in enumerate(before, 1):
+        name = normal(word.text)
+        for j in range(len(names), 0, -1):
+            apart_ms = abs(word.start_ms - after[j - 1].start_ms)
+            is_same = apart_ms <= slack_ms and name == names[j - 1]
+            runs[j] = runs[j - 1] + 1 if is_same else 0
+            rank = min(runs[j], LONG_RUN), -apart_ms, i
+            if runs[j] and rank > best:
+                best, answer = rank, (i, j)
     return answer
 
 
@@ -269,7 +281,7 @@ class Stitcher:
     def _over_the_cut(self, found: list[Word]) -> list[Word]:
         """What was heard about the place of a cut, and how the window after it goes on."""
         before = self._blind
-        keep, leave = longest_agreement(before, found[:CUT_WORDS])
+        keep, leave = longest_agreement(before, found[:CUT_WORDS], 2 * self._word_ms)
         if not leave:  # the edge has cut the last one
             keep = max(len(before) - 1, len(self._since))
             leave = _by_time(before[:keep], found, -1) if keep else 0
