@@ -19,7 +19,7 @@ FULL_HASH := $(shell cat $(FULL_PINS) Makefile | sha256sum | cut -c1-16)
 FULL := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/duologue/envs/$(FULL_HASH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev serve test test-full test-all check fmt bench bench-formats eval eval-turns soak docs pins
+.PHONY: help setup setup-dev serve test test-full test-all check fmt bench bench-formats bench-streaming eval eval-turns soak docs pins
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -101,8 +101,12 @@ eval: setup-dev ## word error rate of the embedded STT, intelligibility of the e
 eval-turns: setup-dev ## turn-taking: recordings and made conversations, each policy beside the others
 	$(BIN)/python -m bench.eval_turns $(ARGS)
 
-soak: setup-dev ## sessions for minutes: memory, tasks and files must stay flat
-	$(BIN)/python -m bench.soak $(ARGS)
+soak: setup-dev ## conversations for minutes, and one of an hour: memory, tasks and files must stay flat, nothing may be lost
+	$(BIN)/python -m bench.streaming.hour $(ARGS)
+	$(BIN)/python -m bench.soak
+
+bench-streaming: setup-dev ## what streaming sessions are worth: memory, latency, throughput, bytes (docs/sessions.md)
+	$(BIN)/python -m bench.streaming $(ARGS)
 
 docs: setup-dev ## redraw what is drawn from the code
 	$(BIN)/python -m tools.draw $(ARGS)
