@@ -449,6 +449,18 @@ def test_an_end_within_a_shared_window_is_told() -> None:
     assert run.ended == 2
 
 
+def test_sound_that_was_left_out_is_bridged_by_silence() -> None:
+    run = Run(said(("one", 50, 300), ("two", 600, 300)))
+    run.push(ms_to_samples(450))
+    run.skip(ms_to_samples(400))
+    run.push(ms_to_samples(5_000))
+    run.skip(160)
+    update = run.answer()
+    assert texts(update.settled) == ["one", "two"]
+    assert not update.ended
+    assert not run.long.due
+
+
 def test_all_that_a_window_may_hold_brings_new_sound() -> None:
     """An anchor at its beginning would leave no room for any."""
     run = Run(said(("one", 0, 300), ("two", 0, 900), *[("no", 0, 400)] * 150))

@@ -23,7 +23,8 @@ def test_the_end_of_an_utterance_ends_a_part() -> None:
     assert part.text == "so it goes on"
     assert part.ends_utterance
     assert segments.text == ""
-    assert segments.start_ms is None
+    started = segments.start_ms
+    assert started is None
     assert not segments.push([], ended=True)
 
 

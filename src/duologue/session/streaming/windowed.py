@@ -119,14 +119,15 @@ class WindowedListening:
                 return None
             self._is_working = True
             try:
-                final = await self._transcribe(window)
+                final = await self._transcribe(window) if window.pcm else Final(_ALL, window.end)
             except EngineError as error:
                 if window.is_look or not is_last_try or isinstance(error, AtCapacity):
                     self._long.give_back(window.number)
                     return error
                 update = self._long.give_up(window.number)
                 self._tell(window, update, Final(_ALL, window.end))
-                self._report(PassedOver(window.start, update.settled_to, error))
+                gap = update.gap or (window.start, update.settled_to)
+                self._report(PassedOver(*gap, error))
                 return None
             except BaseException:
                 self._long.give_back(window.number)
