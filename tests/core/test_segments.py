@@ -17,14 +17,11 @@ def words(text: str, at: int = 0, each_ms: int = 300) -> list[Word]:
 def test_the_end_of_an_utterance_ends_a_part() -> None:
     segments = Segments()
     assert not segments.push(words("so it goes"))
-    assert segments.text == "so it goes"
-    assert segments.start_ms == 0
+    assert (segments.text, segments.start_ms) == ("so it goes", 0)
     (part,) = segments.push(words("on", 900), ended=True)
     assert part.text == "so it goes on"
     assert part.ends_utterance
-    assert segments.text == ""
-    started = segments.start_ms
-    assert started is None
+    assert (segments.text, segments.start_ms) == ("", None)
     assert not segments.push([], ended=True)
 
 
