@@ -8,6 +8,7 @@ from duologue.core.errors import MalformedEvent
 from duologue.core.longform import LongFormPolicy
 from duologue.core.streaming import SoundFormat, StreamOptions
 from duologue.engines.chain import Link
+from duologue.engines.resilient import ResilientPool
 from duologue.ports import Archive
 from duologue.session.streaming.desk import StreamDesk
 from duologue.session.streaming.intake import Decoder
@@ -20,12 +21,17 @@ from duologue.settings import Settings
 from duologue.wire.stream_sound import StreamSound
 
 
+PATIENCE_S = 15.0
+"""Longest wait for an engine that owes something: 28 s of sound, at twice its speed. Then the next engine is asked."""
+
+
 def desk(
     settings: Settings, world: World, chains: Mapping[Role, Sequence[Link]], archive: Archive
 ) -> StreamDesk:
-    """On the engines of all other conversations."""
+    """On the engines of all other conversations, with the patience of files: sound may come faster than it lasts."""
+    pool = ResilientPool(chains, owed_timeout_s=PATIENCE_S, keeps_pace=False)
     speech = Means(
-        pool=world.pool,
+        pool=pool,
         responder=world.responder,
         workers=Workers(settings.num_workers, world.clock),
         cache=SpokenCache(),
@@ -35,7 +41,7 @@ def desk(
         context_tokens=world.context_tokens,
     )
     shared = Shared(
-        pool=world.pool,
+        pool=pool,
         hearing=world.hearing,
         meters=world.meters,
         archive=archive,

@@ -33,25 +33,29 @@ class Noted:
         return self._archive.write(*changes)
 
 
-async def listen(stage: StreamStage, session: StreamSession, sound: bytes, words: int) -> list[str]:
+async def listen(
+    stage: StreamStage, session: StreamSession, sound: bytes, words: int, at_a_time: int
+) -> list[str]:
     """All sound that the session does not have; the words of all that it tells."""
     ear = Ear()
     seat = await session.join(ear, after=0)
     chunks = [sound[at : at + CHUNK_BYTES] for at in range(0, len(sound), CHUNK_BYTES)]
     for index in range(ear.of(Joined)[0].next_chunk, len(chunks)):
         seat.ask(AudioChunk(chunks[index], index, index + 1 == len(chunks), "pcm16"))
-        if index % 12 == 0:
+        if index % at_a_time == 0:
             await stage.judged()
     await ear.until(lambda: sum(len(part.words) for part in ear.of(Transcribed)) >= words)
     await stage.judged()
     return [word.text for part in ear.of(Transcribed) for word in part.words]
 
 
-@pytest.mark.parametrize("vad", [False, True])
-@pytest.mark.parametrize("seed", [1, 4, 8])
+@pytest.mark.parametrize(
+    ("seed", "vad", "at_a_time"), [(1, False, 12), (4, False, 12), (8, True, 12), (3, True, 1_000)]
+)
 async def test_a_session_that_is_brought_back_anywhere_goes_on_with_the_next_word(
-    seed: int, vad: bool, tmp_path: Path
+    seed: int, vad: bool, at_a_time: int, tmp_path: Path
 ) -> None:
+    """Where all sound comes at once, utterances share windows."""
     words = talk(seed, LENGTH_MS)
     said, sound = [word.text for word in words], sound_of(words, LENGTH_MS)
     store = open_archive("memory", tmp_path)
@@ -59,7 +63,7 @@ async def test_a_session_that_is_brought_back_anywhere_goes_on_with_the_next_wor
     noted: Any = Noted(store)
     async with stream_stage(stt=engine_for(words, tmp_path), archive=noted) as stage:
         session, _ = await stage.desk.create("", StreamOptions(vad=vad))
-        assert await listen(stage, session, sound, len(said)) == said
+        assert await listen(stage, session, sound, len(said), at_a_time) == said
     await store.aclose()
     for number, commit in enumerate(noted.commits, 1):
         if not any(isinstance(change, ItemRecord) for change in commit):
@@ -70,7 +74,9 @@ async def test_a_session_that_is_brought_back_anywhere_goes_on_with_the_next_wor
             await archive.write(*changes)
         async with stream_stage(stt=engine_for(words, tmp_path), archive=archive) as stage:
             back = await stage.desk.find(session.id, "")
-            assert await listen(stage, back, sound, len(said)) == said, f"after commit {number}"
+            assert await listen(stage, back, sound, len(said), at_a_time) == said, (
+                f"after commit {number}"
+            )
         await archive.aclose()
 
 

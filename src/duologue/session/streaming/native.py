@@ -58,7 +58,8 @@ class NativeListening:
     @property
     def settled(self) -> int:
         """See `Listening`."""
-        return self._settled_to if self._kept_bytes else self._position
+        first = next((item for item in self._kept if isinstance(item, AudioFrame)), None)
+        return first.start if first is not None else self._position
 
     @property
     def pending(self) -> int:

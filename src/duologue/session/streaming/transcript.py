@@ -382,7 +382,9 @@ class Transcript:
             return
         self._told = bool(agreed or what.tentative)
         start_ms = self._segments.start_ms
-        start = what.settled_to if start_ms is None else ms_to_samples(start_ms)
+        start = max(what.settled_to, self._listening.settled)
+        if start_ms is not None:
+            start = ms_to_samples(start_ms)
         end = self._gate.position
         chunks = (self._intake.at(start), self._intake.at(max(start, end - 1)))
         span = (samples_to_ms(start), samples_to_ms(end))

@@ -53,6 +53,9 @@ class WindowedListening:
         self._long = LongForm(policy, start=start)
         self._language = ""
         self._is_working = False
+        self._told_to: int | None = (
+            None  # of an answer for several utterances: more of it is to be told
+        )
         self._due = asyncio.Event()
 
     @property
@@ -63,12 +66,12 @@ class WindowedListening:
     @property
     def settled(self) -> int:
         """See `Listening`."""
-        return self._long.settled
+        return self._long.settled if self._told_to is None else self._told_to
 
     @property
     def pending(self) -> int:
         """See `Listening`."""
-        return int(self._is_working or self._long.due)
+        return int(self._is_working or self._told_to is not None or self._long.due)
 
     def set_language(self, language: str) -> None:
         """See `Listening`."""
@@ -143,7 +146,9 @@ class WindowedListening:
         for at in window.breaks:  # utterances that shared the window
             before = tuple(word for word in words if word.start_ms < samples_to_ms(at))
             words = words[len(before) :]
+            self._told_to = at
             self._report(Understood(before, "", "", at, True, *about))
+        self._told_to = None
         rest = (update.tentative, update.settled_to, update.ended)
         self._report(Understood(words, "", *rest, *about))
 
