@@ -20,15 +20,14 @@ from duologue.session.world import World
 from duologue.settings import Settings
 from duologue.wire.stream_sound import StreamSound
 
-
 PATIENCE_S = 15.0
-"""Longest wait for an engine that owes something: 28 s of sound, at twice its speed. Then the next engine is asked."""
+"""Longest wait for an engine that owes something: 28 s of sound at twice its speed. Then the next is asked."""
 
 
 def desk(
     settings: Settings, world: World, chains: Mapping[Role, Sequence[Link]], archive: Archive
 ) -> StreamDesk:
-    """On the engines of all other conversations, with the patience of files: sound may come faster than it lasts."""
+    """On everybody's engines, with the patience of files: sound may come faster than it lasts."""
     pool = ResilientPool(chains, owed_timeout_s=PATIENCE_S, keeps_pace=False)
     speech = Means(
         pool=pool,

@@ -11,6 +11,7 @@ from duologue.core.streaming import (
     Ping,
     Pong,
     SpeechQueued,
+    SpeechStopped,
     Spoken,
     StreamOptions,
     StreamProblem,
@@ -178,3 +179,25 @@ async def test_sessions_end_when_they_are_idle_or_too_long() -> None:
         with pytest.raises(StateConflict) as caught:
             await stage.desk.find(session.id, "")
         assert caught.value.code == "session_ended"
+
+
+async def test_a_response_that_a_crash_broke_off_is_marked_and_told_to_be_over() -> None:
+    async with stream_stage(tts="tts_ms=20") as stage:
+        session, _ = await stage.desk.create("", StreamOptions(whole=False))
+        ear = Ear()
+        seat = await session.join(ear)
+        seat.ask(TextRequest("One sentence. And another one. And the last of them all."))
+        part = await ear.first(Spoken)
+        stored = (await stage.archive.items(session.id))[:1]  # as if it had died here
+        assert not stored[0].body["is_last"]
+        await stage.archive.erase(session.id)
+        await stage.archive.write(session.standing.record(session.options), *stored)
+        async with stream_stage(archive=stage.archive) as again:
+            later = Ear()
+            await (await again.desk.find(session.id, "")).join(later, after=0)
+            (told,) = later.of(Spoken)
+            stopped = later.of(SpeechStopped)[0]
+            assert (told.text, stopped.heard, stopped.reason) == (part.text, part.text, "failed")
+            assert stopped.heard_ms == part.duration_ms
+            (item,) = await again.archive.items(session.id)
+            assert item.status == "incomplete"

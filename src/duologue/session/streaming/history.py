@@ -91,6 +91,20 @@ class History:
                 self.user_said(record.id, record.text, written=True)
         self._parts.clear()
 
+    def broken_off(self, records: Sequence[ItemRecord]) -> list[ItemRecord]:
+        """Of what was stored, the parts of a response that never came to its end, as they are to be stored now."""
+        told = [record for record in records if record.kind == "speech"]
+        if not told or told[-1].body["is_last"] or told[-1].status == "incomplete":
+            return []
+        response_id = told[-1].body["response_id"]
+        parts = [
+            replace(r, status="incomplete") for r in told if r.body["response_id"] == response_id
+        ]
+        message = self._conversation.get(response_id)
+        if isinstance(message, Message):
+            self._conversation.put(replace(message, status="incomplete"))
+        return parts
+
     def forget(self) -> None:
         """Begin a new conversation."""
         self._conversation = Conversation()

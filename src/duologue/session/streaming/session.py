@@ -34,6 +34,7 @@ from duologue.core.streaming import (
     Reset,
     ResetDone,
     SpeechQueued,
+    SpeechStopped,
     StatsTold,
     StopSpeaking,
     StreamCommand,
@@ -95,10 +96,16 @@ class StreamSession:
         self._seats = Seats(self, shared.bounds.seats)
         self._ours = OurSide(self, shared)
         number, last = 0, None
+        self._broken_off: Sequence[
+            ItemRecord
+        ] = ()  # parts of what was being said when the server was killed
         if restored is not None:
             last = last_word(restored.items, self.standing.stored.position)
             number = restored.items[-1].number if restored.items else 0
             self._ours.history.restore(restored.items)
+            self._broken_off = self._ours.history.broken_off(restored.items)
+            if self._broken_off:
+                shared.archive.write(*self._broken_off)
         self._shelf = Shelf(shared.archive, session_id, self._seats.tell, number)
         self._was_here = restored is not None
         self._era = 0  # since the last reset: places of before it mean nothing
@@ -156,6 +163,11 @@ class StreamSession:
             self.options,
         )
         seat.catch_up(joined, missed)
+        if self._broken_off and after is not None:
+            response_id = str(self._broken_off[0].body["response_id"])
+            text = "".join(part.text for part in self._broken_off)
+            lasted_ms = sum(int(part.body["duration_ms"]) for part in self._broken_off)
+            seat.hear(SpeechStopped(response_id, lasted_ms, text, "failed"))
         return seat
 
     async def write(self) -> None:
