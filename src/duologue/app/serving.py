@@ -113,6 +113,8 @@ def _facade(settings: Settings, house: House) -> Facade:
         broken=lambda: house.resilient.broken,
         engines=house.engine_states,
         memory=lambda: watch.gauges(house.watcher.last),
+        streams=house.streams.overview,
+        store=lambda: house.store.stats,
     )
     return Facade(
         guard=house.guard,

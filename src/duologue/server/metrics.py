@@ -9,7 +9,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from duologue.memory.watch import Gauge
 from duologue.server.engine_state import EngineState
+from duologue.server.stream_metrics import of_store, of_streams
 from duologue.session.meters import STAGES, Meters, Turn
+from duologue.session.streaming.desk import Overview
+from duologue.store.archive import StoreStats
 
 BUCKETS_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 
@@ -47,6 +50,8 @@ class Gauges:
     broken: Callable[[], int]
     engines: Callable[[], Sequence[EngineState]]
     memory: Callable[[], Sequence[Gauge]] = tuple
+    streams: Callable[[], Overview] | None = None
+    store: Callable[[], StoreStats] | None = None
 
 
 class Metrics:
@@ -105,6 +110,10 @@ class Metrics:
             for labels, value in gauge.values:
                 family.add_metric([labels[name] for name in names], value)
             yield family
+        if gauges.streams is not None:
+            yield from of_streams(gauges.streams())
+        if gauges.store is not None:
+            yield from of_store(gauges.store())
 
     def _observe(self, turn: Turn) -> None:
         self._meters.counts[f"turn:{turn.outcome}"] += 1
