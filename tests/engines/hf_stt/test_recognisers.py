@@ -150,11 +150,14 @@ def test_the_language_that_whisper_detects_is_reported(
     monkeypatch.setattr(hearing._model, "generate", generate)
     sound = frames_of(clip(NUMBERS))
     found = events_of(hearing, *sound, Flush(1), options=SttOptions())[-1]
+    detected = asked.copy()  # for its partials, too, of which there are as many as there was time for
+    asked.clear()
     told = events_of(hearing, *sound, Flush(1), options=SttOptions("zh-CN"))[-1]
     assert isinstance(found, Final)
     assert isinstance(told, Final)
     assert found.language in tiny_models.LANGUAGES
-    assert asked == [found.language, "zh"]
+    assert detected[-1] == found.language
+    assert set(asked) == {"zh"}
     assert told.language == ""
     again = events_of(hearing, *sound, Flush(1), options=SttOptions(found.language))[-1]
     assert again == replace(found, language="")
