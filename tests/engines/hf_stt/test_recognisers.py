@@ -150,7 +150,9 @@ def test_the_language_that_whisper_detects_is_reported(
     monkeypatch.setattr(hearing._model, "generate", generate)
     sound = frames_of(clip(NUMBERS))
     found = events_of(hearing, *sound, Flush(1), options=SttOptions())[-1]
-    detected = asked.copy()  # for its partials, too, of which there are as many as there was time for
+    detected = (
+        asked.copy()
+    )  # for its partials, too, of which there are as many as there was time for
     asked.clear()
     told = events_of(hearing, *sound, Flush(1), options=SttOptions("zh-CN"))[-1]
     assert isinstance(found, Final)
